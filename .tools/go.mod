@@ -1,0 +1,3 @@
+module drawbridge/tools
+
+go 1.26

@@ -1,0 +1,81 @@
+package discovery
+
+import (
+	"net/netip"
+	"time"
+)
+
+// NodeID identifies a node for as long as its identity key lives: lower-case
+// hex of the first 16 bytes of the SHA-256 of the key's PKIX form. Host names
+// are labels.
+type NodeID string
+
+// Short is the first eight digits, for people.
+func (id NodeID) Short() string { return string(id[:min(8, len(id))]) }
+
+// Role says what a node may do for others.
+type Role string
+
+// The roles. A gateway lives in AWS, can be dialled by everyone, forwards load
+// balancer traffic and may hold AWS credentials; every other node is a server.
+const (
+	RoleGateway Role = "gateway"
+	RoleServer  Role = "server"
+)
+
+// Identity is what a node's certificate binds. A claim outside it is dropped.
+type Identity struct {
+	ID        NodeID
+	Name      string     // host label, unique in the mesh as far as issuers know
+	Site      string     // for example aws, idc-seoul
+	Role      Role       //
+	Addr      netip.Addr // overlay address
+	WireGuard [32]byte   // public key
+	NotAfter  time.Time  // end of the certificate
+}
+
+// Announcement is what a node says of itself, in its own signed record.
+type Announcement struct {
+	Boot      uint64           // changes with every start of the agent
+	Endpoints []netip.AddrPort // underlay, where others can dial; empty behind NAT
+	Services  []Service        // sorted by name
+	Draining  bool             // wants no new work
+	Version   string           // of the agent
+	ENI       string           // gateways on EC2: the interface that VPC routes point to
+}
+
+// Record is a verified node record: a certified identity with the newest
+// announcement. Seq 0 is an introduction: the certificate alone, by whoever
+// issued it, before the node itself was heard.
+type Record struct {
+	Identity
+	Seq uint64
+	Announcement
+}
+
+// MemberState is the gossip's opinion: a hint, never evidence.
+type MemberState string
+
+// The states, as `members` prints them. Known means a verified record without
+// a gossip connection yet (introduced, or read from disk).
+const (
+	StateKnown   MemberState = "known"
+	StateAlive   MemberState = "alive"
+	StateSuspect MemberState = "suspect"
+	StateDead    MemberState = "dead"
+	StateLeft    MemberState = "left"
+)
+
+// Member is a record with its liveness. Lists are sorted by ID and include self.
+type Member struct {
+	Record
+	State MemberState
+	Since time.Time // of State, by this node's clock
+}
+
+// Endpoint is where a node was last heard from, by key of nobody's claim: the
+// device saw it. Kept on disk so that a restarted gateway can speak first.
+type Endpoint struct {
+	Node NodeID
+	Addr netip.AddrPort
+}

@@ -1,0 +1,39 @@
+package discovery
+
+// Reason is the one word that log, metric, status and `why` print for a
+// decision. New reasons are added here, with their meaning.
+type Reason string
+
+// Reasons of verdicts.
+const (
+	ReasonProof       Reason = "proof"        // at least one node answers an observer
+	ReasonAllDark     Reason = "all-dark"     // every observer that may vote says dark
+	ReasonAloneDark   Reason = "alone-dark"   // the only observer left says dark, and long enough
+	ReasonStarting    Reason = "starting"     // no observer has seen enough yet
+	ReasonPaused      Reason = "paused"       // the observer's own process stood still
+	ReasonIsolated    Reason = "isolated"     // the observer hears nobody at all
+	ReasonSendErrors  Reason = "send-errors"  // the observer cannot send
+	ReasonDisagree    Reason = "disagree"     // observers differ, or a view is not fresh
+	ReasonNoNodes     Reason = "no-nodes"     // the site has no nodes to observe
+	ReasonNotObserver Reason = "not-observer" // this node is not a gateway
+)
+
+// Reasons of weights, targets and VPC routes.
+const (
+	ReasonNormal        Reason = "normal"          // as configured
+	ReasonSiteDark      Reason = "site-dark"       // weight 0 until the site returns
+	ReasonHoldDown      Reason = "hold-down"       // back, but not long enough
+	ReasonUnhealthy     Reason = "targets-not-yet" // back, but ELB does not call its targets healthy
+	ReasonRamp          Reason = "ramp"            // on the way back to normal
+	ReasonUndecided     Reason = "undecided"       // verdict not known: keep
+	ReasonUnread        Reason = "aws-unread"      // AWS state not known: keep
+	ReasonNoAlternative Reason = "no-alternative"  // no other pool could carry it: keep
+	ReasonAllZero       Reason = "all-zero"        // every pool is dark: keep
+	ReasonUnsettled     Reason = "unsettled"       // membership still changing: keep
+	ReasonNotLeader     Reason = "not-leader"      // another gateway writes
+	ReasonServing       Reason = "serving"         // registered: healthy and known
+	ReasonLost          Reason = "lost"            // deregistered: gone for long enough
+	ReasonLastTarget    Reason = "last-target"     // kept: the last one is never taken out
+	ReasonGatewayAlive  Reason = "gateway-alive"   // route stays with a living gateway
+	ReasonGatewayDead   Reason = "gateway-dead"    // route moves to a living gateway
+)

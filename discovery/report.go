@@ -1,0 +1,72 @@
+package discovery
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Observation is this node's own measurement of another: the time of the
+// newest own pulse that the other has echoed. Two-way by construction.
+type Observation struct {
+	Node  NodeID
+	Proof time.Time     // zero: none since the prober started
+	Heard time.Time     // last valid packet from the node, either direction proven or not
+	RTT   time.Duration // of the newest proof; 0 unknown
+}
+
+// Sight is everything the own prober saw, with what it must confess: when it
+// started, and when its own process last stood still.
+type Sight struct {
+	Started      time.Time     // of the prober
+	At           time.Time     // of this report
+	Paused       time.Time     // end of the last gap of its own loop over the pause guard; zero: none
+	SendErr      string        // last send error, "" when sending works
+	SendErrSince time.Time     //
+	Observations []Observation // sorted by node
+}
+
+// ViewState is what one observer holds of one site, from its own observations.
+type ViewState string
+
+// The views. Blind: starting, paused or isolated; a blind observer has no vote.
+const (
+	ViewLit   ViewState = "lit"
+	ViewDark  ViewState = "dark"
+	ViewBlind ViewState = "blind"
+)
+
+// View is one gateway's view of one site.
+type View struct {
+	Observer NodeID
+	Site     string
+	State    ViewState
+	// LastProof is how old the newest proof of any node of the site was when
+	// the view was told. Negative: there never was one.
+	LastProof time.Duration
+	Heard     time.Time // when we heard it (or made it, for our own), by our clock
+}
+
+// ProbePeer is a node to exchange pulses with.
+type ProbePeer struct {
+	Node NodeID
+	Addr netip.Addr // overlay
+	Site string
+	// Group is the site as the unit of echo bursts on a gateway: when no node
+	// of the group gave proof for EchoAfter, all of it is asked. Empty: none.
+	Group string
+	// Tell asks that own views be told to this peer (other gateways).
+	Tell bool
+}
+
+// ProbeWish is the whole wish for the prober.
+type ProbeWish struct {
+	Interval  time.Duration // between pulses to a peer
+	EchoAfter time.Duration // silence of a whole group until echo bursts
+	// OnDemand sends pulses only at IdleInterval to a peer that has not pulsed
+	// us within 5 s: what servers do, so that a thousand of them cost a
+	// gateway little.
+	OnDemand     bool
+	IdleInterval time.Duration
+	Peers        []ProbePeer // sorted by node
+	Views        []View      // own views, told to peers with Tell; sorted by site
+}
