@@ -1,0 +1,59 @@
+# Drawbridge. `make` prints this help.
+SHELL   := /bin/sh
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BIN     := bin/drawbridge
+LINT    := go tool -modfile=.tools/go.mod golangci-lint
+
+.PHONY: help
+help: ## print this help
+	@echo "Drawbridge: a mesh-VPN sidecar agent for hybrid routing."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/drawbridge
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/drawbridge
+
+.PHONY: demo
+demo: build ## a machine room goes dark and comes back, with real agents, in two minutes
+	@$(BIN) lab demo
+
+.PHONY: test
+test: ## every test that needs no privilege, and those that do where they may run
+	go test ./...
+
+.PHONY: race
+race: ## the same under the race detector
+	CGO_ENABLED=1 go test -race ./...
+
+.PHONY: lab-test
+lab-test: build ## the whole story in the lab: namespaces where allowed, and loopback
+	DRAWBRIDGE_LAB=1 go test -count=1 -timeout 15m -v -run 'TestLab' ./deploy/lab
+
+.PHONY: lint
+lint: ## formatter and linters
+	$(LINT) fmt --diff
+	$(LINT) run ./...
+
+.PHONY: check
+check: lint ## lint, vet, floors, and every test under the race detector
+	go vet ./...
+	go test -run TestFloors ./agent
+	$(MAKE) race
+
+.PHONY: fmt
+fmt: ## format the tree
+	$(LINT) fmt
+
+.PHONY: bench
+bench: ## benchmarks of the rules and the decoders
+	go test -run '^$$' -bench . -benchmem ./agent/decide ./discovery/probe
+
+.PHONY: figures
+figures: build ## the figures of the README, measured here (about forty minutes)
+	@$(BIN) lab measure all
+
+.PHONY: clean
+clean: ## remove what make built
+	rm -rf bin
