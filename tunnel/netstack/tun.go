@@ -1,0 +1,197 @@
+package netstack
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/tun"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+)
+
+const (
+	nicID = 1
+	// queueLen is the number of packets between stack and WireGuard. At the
+	// default MTU it holds 1.3 MB, 5 ms at 2 Gbit/s; TCP sees the rest as loss.
+	queueLen = 1024
+)
+
+var _ tun.Device = (*netTUN)(nil)
+
+// netTUN is a network stack that looks like a TUN to WireGuard: what the stack
+// sends is read, what is written arrives at the stack.
+type netTUN struct {
+	stack  *stack.Stack
+	link   *channel.Endpoint
+	events chan tun.Event
+	mtu    atomic.Int32
+
+	ctx    context.Context // ends when WireGuard closes the TUN
+	cancel context.CancelFunc
+	closed sync.Once
+	done   sync.Once
+}
+
+func newTUN(addr netip.Addr, mesh netip.Prefix, mtu int, forward bool) (*netTUN, error) {
+	s := stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		HandleLocal:        true,
+	})
+	link := channel.New(queueLen, uint32(mtu), "")
+	// WireGuard authenticated every byte on the way here, so checking the
+	// transport checksum again finds nothing; large segments are cut by the
+	// stack itself, after TCP's work was done once for all of them.
+	link.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
+	link.SupportedGSOKind = stack.GVisorGSOSupported
+
+	t := &netTUN{stack: s, link: link, events: make(chan tun.Event, 4)}
+	t.mtu.Store(int32(mtu))
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	if err := t.setUp(addr, mesh, forward); err != nil {
+		t.destroy()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *netTUN) setUp(addr netip.Addr, mesh netip.Prefix, forward bool) error {
+	tune(t.stack)
+	if err := t.stack.CreateNIC(nicID, t.link); err != nil {
+		return fmt.Errorf("create network stack: %v", err)
+	}
+	own := tcpip.ProtocolAddress{
+		Protocol:          ipv4.ProtocolNumber,
+		AddressWithPrefix: tcpip.AddrFrom4(addr.As4()).WithPrefix(),
+	}
+	if err := t.stack.AddProtocolAddress(nicID, own, stack.AddressProperties{}); err != nil {
+		return fmt.Errorf("set overlay address %v: %v", addr, err)
+	}
+	// No default route: the stack can reach the mesh and nothing else.
+	mask := tcpip.MaskFromBytes(header.IPv4Broadcast.AsSlice())
+	if n := mesh.Bits(); n < 32 {
+		m := ^uint32(0) << (32 - n)
+		mask = tcpip.MaskFromBytes([]byte{byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)})
+	}
+	dst, err := tcpip.NewSubnet(tcpip.AddrFrom4(mesh.Masked().Addr().As4()), mask)
+	if err != nil {
+		return fmt.Errorf("route %v: %w", mesh, err)
+	}
+	t.stack.AddRoute(tcpip.Route{Destination: dst, NIC: nicID})
+	if forward {
+		if err := t.stack.SetForwardingDefaultAndAllNICs(ipv4.ProtocolNumber, true); err != nil {
+			return fmt.Errorf("enable forwarding: %v", err)
+		}
+	}
+	return nil
+}
+
+// tune sets what the stack's defaults leave slow on a long path. The options
+// are known to this version of the stack, so they cannot be refused.
+func tune(s *stack.Stack) {
+	sack := tcpip.TCPSACKEnabled(true)
+	s.SetTransportProtocolOption(tcp.ProtocolNumber, &sack)
+	moderate := tcpip.TCPModerateReceiveBufferOption(true)
+	s.SetTransportProtocolOption(tcp.ProtocolNumber, &moderate)
+	// The stack's RACK resends too early when acknowledgements come in batches,
+	// as they do from WireGuard: without it one stream measured 2.1 to 2.3
+	// Gbit/s, with it anything from 1.0 to 2.2.
+	rack := tcpip.TCPRecovery(0)
+	s.SetTransportProtocolOption(tcp.ProtocolNumber, &rack)
+	// Up to 6 MB in flight: 1 Gbit/s at a round trip of 50 ms.
+	rx := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 6 << 20}
+	s.SetTransportProtocolOption(tcp.ProtocolNumber, &rx)
+	tx := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 6 << 20}
+	s.SetTransportProtocolOption(tcp.ProtocolNumber, &tx)
+}
+
+func (t *netTUN) setMTU(mtu int) error {
+	if err := t.stack.SetNICMTU(nicID, uint32(mtu)); err != nil {
+		return fmt.Errorf("set MTU %d: %v", mtu, err)
+	}
+	t.mtu.Store(int32(mtu))
+	select {
+	case t.events <- tun.EventMTUUpdate:
+	case <-t.ctx.Done():
+	}
+	return nil
+}
+
+// Read waits for a packet of the stack and takes along what else is queued.
+func (t *netTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	p := t.link.ReadContext(t.ctx)
+	if p == nil {
+		return 0, os.ErrClosed
+	}
+	n := 0
+	for p != nil {
+		size := 0
+		for _, v := range p.AsSlices() {
+			size += copy(bufs[n][offset+size:], v)
+		}
+		p.DecRef()
+		sizes[n] = size
+		n++
+		if n == len(bufs) {
+			break
+		}
+		p = t.link.Read()
+	}
+	return n, nil
+}
+
+// Write hands packets to the stack. What is not IPv4 is dropped: the overlay
+// has no other addresses.
+func (t *netTUN) Write(bufs [][]byte, offset int) (int, error) {
+	if t.ctx.Err() != nil {
+		return 0, os.ErrClosed
+	}
+	for _, b := range bufs {
+		b = b[offset:]
+		if len(b) == 0 || b[0]>>4 != 4 {
+			continue
+		}
+		p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
+		t.link.InjectInbound(header.IPv4ProtocolNumber, p)
+		p.DecRef()
+	}
+	return len(bufs), nil
+}
+
+// Close is WireGuard's end of the TUN: its readers return. The stack itself
+// ends by destroy.
+func (t *netTUN) Close() error {
+	t.closed.Do(func() {
+		t.cancel()
+		close(t.events)
+	})
+	return nil
+}
+
+// destroy ends the stack and waits for its goroutines.
+func (t *netTUN) destroy() {
+	t.done.Do(func() {
+		t.cancel()
+		t.stack.Close()
+		t.link.Close()
+		t.stack.Wait()
+	})
+}
+
+func (t *netTUN) File() *os.File           { return nil }
+func (t *netTUN) MTU() (int, error)        { return int(t.mtu.Load()), nil }
+func (t *netTUN) Name() (string, error)    { return "netstack", nil }
+func (t *netTUN) Events() <-chan tun.Event { return t.events }
+func (t *netTUN) BatchSize() int           { return conn.IdealBatchSize }
