@@ -1,0 +1,40 @@
+// Package probe is the site prober: small two-way pulses between nodes, and
+// what this node has learned from them at first hand.
+//
+// It promises: an [discovery.Observation] never says more than a packet showed.
+// Proof of a node is the send time of the newest own packet that the node has
+// echoed, so a path that works in one direction only gives none. Before
+// anything is judged after a standstill of the own process, the socket is
+// read empty, and the standstill is confessed ([discovery.Sight].Paused).
+// A change of the own views is told to the other gateways at once. A
+// whole group without proof is asked by bursts of echo requests, which are
+// answered at once. One packet costs no allocation.
+//
+// It owns outside the process: one UDP socket on the overlay, opened by the
+// function it was given and opened again whenever it fails.
+//
+// It may import drawbridge/discovery and the standard library.
+//
+// It never judges a site (agent/verdict does), never trusts an address outside
+// its wish, never answers a stranger, and keeps nothing on disk. One goroutine,
+// the caller of [Prober.Run], does everything: it reads the socket between its
+// own deadlines, so it knows when the socket is empty.
+//
+// # Wire format
+//
+// Version 1, big endian, at most 1200 bytes, unfragmented at any overlay MTU
+// from 1228:
+//
+//	 0  version      1
+//	 1  kind         1 pulse, 2 echo request, 3 echo answer
+//	 2  views        how many follow, 0 to 30
+//	 3  reserved     0; ignored by the receiver
+//	 4  boot         8 bytes, of the sender's present life
+//	12  sequence     8 bytes, of this packet; from 1
+//	20  heard boot   8 bytes, the receiver's life that the next field belongs to
+//	28  heard        8 bytes, newest sequence heard from the receiver; 0 none
+//	36  held         4 bytes, microseconds since it was heard; all ones: longer
+//	40  views        each: 1 byte length of the name, 1 byte state (1 lit,
+//	                 2 dark, 3 blind), 4 bytes age of the newest proof in
+//	                 milliseconds (all ones: never, one less: longer), the name
+package probe

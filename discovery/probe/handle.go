@@ -1,0 +1,61 @@
+package probe
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// handle takes in one datagram. What it keeps never aliases b.
+func (p *Prober) handle(s *socket, b []byte, from netip.AddrPort, now time.Time) {
+	q := p.peers[from.Addr()]
+	if q == nil || from.Port() != p.opts.Port {
+		p.count.strangers.Add(1)
+		return
+	}
+	k := &p.in
+	if err := k.decode(b); err != nil {
+		if errors.Is(err, errVersion) {
+			p.count.versions.Add(1)
+		} else {
+			p.count.malformed.Add(1)
+		}
+		return
+	}
+	p.count.received.Add(1)
+	p.news = true
+	if q.boot != 0 && q.boot != k.boot {
+		p.count.restarts.Add(1)
+		p.opts.Logger.Info("peer restarted", "node", q.Node)
+	}
+	first := q.proof.IsZero()
+	if q.receive(k, p.opts.Boot, now) && (first || q.mood != calm) {
+		p.urgent = true
+	}
+	p.hear(q, k.views, now)
+	if k.kind == kindRequest {
+		p.answer(s, q, now)
+	}
+}
+
+// hear takes in views. Only gateways that we tell ours may tell us theirs.
+func (p *Prober) hear(q *peer, views []told, now time.Time) {
+	if len(views) == 0 {
+		return
+	}
+	if !q.Tell {
+		p.count.viewsDropped.Add(uint64(len(views)))
+		return
+	}
+	changed, dropped := q.hear(views, now)
+	p.urgent = p.urgent || changed
+	p.count.viewsDropped.Add(uint64(dropped))
+}
+
+func (p *Prober) answer(s *socket, q *peer, now time.Time) {
+	if !q.mayAnswer(now) {
+		p.count.unanswered.Add(1)
+		return
+	}
+	p.write(s, q, kindAnswer, nil, now)
+}

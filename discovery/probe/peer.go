@@ -1,0 +1,143 @@
+package probe
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"drawbridge/discovery"
+)
+
+// ringLen is how many own packets a peer may echo late: 5 s of echo requests.
+const ringLen = 256
+
+// Echo answers per peer: twice what an honest peer asks for, so that a hostile
+// one cannot make us send at its pace.
+const (
+	answerBurst = 16
+	answerEvery = 10 * time.Millisecond
+)
+
+// maxPeerViews bounds what one gateway may make us remember.
+const maxPeerViews = 256
+
+// peer is what we know of one node of the wish. Times are plain values given by
+// the caller; the peer reads no clock.
+type peer struct {
+	discovery.ProbePeer
+	to    netip.AddrPort
+	udp   *net.UDPAddr // the same, for sockets that want it so
+	added time.Time
+
+	// Own packets to the peer.
+	seq    uint64 // newest sent
+	first  uint64 // sequences up to this were sent in an earlier stay in the wish
+	sent   [ringLen]time.Time
+	sentAt time.Time     // of the newest packet that was not an answer
+	jitter time.Duration // of the wait after it
+	mood   mood          // of its group
+
+	// Its packets to us.
+	boot    uint64 // 0: not heard yet
+	heard   uint64
+	heardAt time.Time // when sequence heard came in
+	lastAt  time.Time // when any valid packet came in
+
+	// What they prove.
+	proofSeq uint64
+	proof    time.Time
+	rtt      time.Duration
+
+	views []discovery.View // told by the peer; sorted when reported
+
+	answers   int // credit
+	answersAt time.Time
+}
+
+// stamp notes an own packet sent now and returns its sequence.
+func (p *peer) stamp(now time.Time) uint64 {
+	p.seq++
+	p.sent[p.seq%ringLen] = now
+	return p.seq
+}
+
+// receive takes in what a valid packet says of the path and reports whether it
+// gave newer proof.
+func (p *peer) receive(k *packet, self uint64, now time.Time) bool {
+	p.lastAt = now
+	if k.boot != p.boot { // a new life: its sequence starts again
+		p.boot, p.heard = k.boot, 0
+	}
+	if k.seq > p.heard {
+		p.heard, p.heardAt = k.seq, now
+	}
+	return k.heardBoot == self && p.prove(k.heard, k.held, now)
+}
+
+// prove takes an echo of own packet seq, held by the peer for so long.
+func (p *peer) prove(seq uint64, held time.Duration, now time.Time) bool {
+	if seq <= p.proofSeq || seq <= p.first || seq > p.seq || p.seq-seq >= ringLen {
+		return false
+	}
+	p.proofSeq, p.proof = seq, p.sent[seq%ringLen]
+	if rtt := now.Sub(p.proof) - held; held >= 0 && rtt > 0 {
+		p.rtt = rtt
+	}
+	return true
+}
+
+// fill sets the fields of an outgoing packet that concern the peer.
+func (p *peer) fill(k *packet, now time.Time) {
+	k.seq = p.stamp(now)
+	k.heardBoot, k.heard, k.held = p.boot, p.heard, -1
+	if p.heard != 0 {
+		k.held = now.Sub(p.heardAt)
+	}
+}
+
+// mayAnswer takes one answer from the peer's credit.
+func (p *peer) mayAnswer(now time.Time) bool {
+	if n := now.Sub(p.answersAt) / answerEvery; n > 0 {
+		p.answers = int(min(int64(n)+int64(p.answers), answerBurst))
+		p.answersAt = now
+	}
+	if p.answers == 0 {
+		return false
+	}
+	p.answers--
+	return true
+}
+
+// hear takes in views and reports whether a state changed and how many did not
+// fit. It allocates only for sites that were not told before.
+func (p *peer) hear(views []told, now time.Time) (changed bool, dropped int) {
+	for _, t := range views {
+		v := p.view(t.site)
+		if v == nil {
+			dropped++
+			continue
+		}
+		changed = changed || v.State != t.state
+		v.State, v.LastProof, v.Heard = t.state, t.age, now
+	}
+	return changed, dropped
+}
+
+// view finds or makes the entry of a site; nil when there are too many.
+func (p *peer) view(site []byte) *discovery.View {
+	for i := range p.views {
+		if p.views[i].Site == string(site) {
+			return &p.views[i]
+		}
+	}
+	if len(p.views) == maxPeerViews {
+		return nil
+	}
+	p.views = append(p.views, discovery.View{Observer: p.Node, Site: string(site)})
+	return &p.views[len(p.views)-1]
+}
+
+// observation is what the sight says of the peer.
+func (p *peer) observation() discovery.Observation {
+	return discovery.Observation{Node: p.Node, Proof: p.proof, Heard: p.lastAt, RTT: p.rtt}
+}
