@@ -5,7 +5,7 @@ import "time"
 // PolicyKind names a weight policy.
 type PolicyKind string
 
-// PolicyStatic: normal weights, 0 when dark.
+// PolicyStatic is the policy of fixed shares: normal weights, 0 when dark.
 const PolicyStatic PolicyKind = "static"
 
 // Pool is one share of a route: the nodes of a site that serve a service, or

@@ -16,6 +16,7 @@ const (
 	ReasonDisagree    Reason = "disagree"     // observers differ, or a view is not fresh
 	ReasonNoNodes     Reason = "no-nodes"     // the site has no nodes to observe
 	ReasonNotObserver Reason = "not-observer" // this node is not a gateway
+	ReasonAlone       Reason = "alone"        // the only voice says dark, but not for long enough
 )
 
 // Reasons of weights, targets and VPC routes.
@@ -30,10 +31,18 @@ const (
 	ReasonNoAlternative Reason = "no-alternative"  // no other pool could carry it: keep
 	ReasonAllZero       Reason = "all-zero"        // every pool is dark: keep
 	ReasonUnsettled     Reason = "unsettled"       // membership still changing: keep
+	ReasonForeign       Reason = "foreign-change"  // somebody else raised a weight that we had set to 0: keep
+	ReasonStandby       Reason = "standby"         // carries the share of a dark site; normally 0
+	ReasonRateLimit     Reason = "rate-limit"      // a return is delayed: too many changes in a minute
 	ReasonNotLeader     Reason = "not-leader"      // another gateway writes
+	ReasonLowest        Reason = "lowest-gateway"  // writes: the lowest living gateway, there is no lease store
+	ReasonLease         Reason = "lease"           // writes: it holds the lease
+	ReasonNoLease       Reason = "no-lease"        // nobody writes: no lease is held
 	ReasonServing       Reason = "serving"         // registered: healthy and known
 	ReasonLost          Reason = "lost"            // deregistered: gone for long enough
 	ReasonLastTarget    Reason = "last-target"     // kept: the last one is never taken out
 	ReasonGatewayAlive  Reason = "gateway-alive"   // route stays with a living gateway
 	ReasonGatewayDead   Reason = "gateway-dead"    // route moves to a living gateway
+	ReasonDraining      Reason = "draining"        // route moves away from a gateway that leaves
+	ReasonRouteMissing  Reason = "route-missing"   // there is no route yet
 )
