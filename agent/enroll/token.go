@@ -1,0 +1,192 @@
+package enroll
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"drawbridge/agent/pki"
+	"drawbridge/agent/statedir"
+	"drawbridge/discovery"
+)
+
+// Bounds of tokens.
+const (
+	DefaultTTL = time.Hour
+	MaxTTL     = 7 * 24 * time.Hour
+	MaxUses    = 100
+	// tokenTrail is how long a token is kept after its end: for its node
+	// asking again, and for a person who wonders.
+	tokenTrail = 30 * 24 * time.Hour
+)
+
+// TokenOptions say what a token is good for. Site is needed.
+type TokenOptions struct {
+	Site string
+	Role discovery.Role // "": server
+	TTL  time.Duration  // 0: DefaultTTL; at most MaxTTL
+	Uses int            // 0: 1; at most MaxUses
+	// Addrs are where joining hosts reach this gateway, HOST:PORT; nil: the
+	// node's endpoints, with the same port number in TCP.
+	Addrs []string
+
+	now func() time.Time // nil: time.Now
+}
+
+func (o *TokenOptions) check() error {
+	if o.Role == "" {
+		o.Role = discovery.RoleServer
+	}
+	if o.TTL == 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.Uses == 0 {
+		o.Uses = 1
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if err := pki.CheckLabel("site", o.Site); err != nil {
+		return err
+	}
+	if err := pki.CheckRole(o.Role); err != nil {
+		return err
+	}
+	if o.TTL < time.Minute || o.TTL > MaxTTL {
+		return fmt.Errorf("a token's life must be 1m to %s, not %s", MaxTTL, o.TTL)
+	}
+	if o.Uses < 1 || o.Uses > MaxUses {
+		return fmt.Errorf("a token's uses must be 1 to %d, not %d", MaxUses, o.Uses)
+	}
+	return nil
+}
+
+// CreateToken makes a token on a gateway and returns its text, which is not
+// kept anywhere. It needs the state directory only, whether or not the agent
+// runs.
+func CreateToken(stateDir string, o TokenOptions) (string, error) {
+	if err := o.check(); err != nil {
+		return "", fmt.Errorf("create token: %w", err)
+	}
+	dir, err := statedir.Open(stateDir)
+	if err != nil {
+		return "", err
+	}
+	tok, err := newTokenFor(dir, o)
+	if err != nil {
+		return "", fmt.Errorf("create token: %w", err)
+	}
+	err = dir.Update(func() error {
+		if err := prune(dir, o.now()); err != nil {
+			return err
+		}
+		return dir.SetToken(statedir.Token{
+			ID: tok.ID, Public: tok.Public(), Site: tok.Site, Role: tok.Role,
+			Created: o.now().UTC(), Expires: tok.Expires, Uses: o.Uses,
+		})
+	})
+	if err != nil {
+		return "", fmt.Errorf("create token: %w", err)
+	}
+	return tok.Encode(), nil
+}
+
+// newTokenFor refuses tokens that this gateway could not honour.
+func newTokenFor(dir *statedir.Dir, o TokenOptions) (*pki.Token, error) {
+	n, err := dir.Node()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s belongs to no mesh; run `drawbridge init` first", dir.Path())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.Role != discovery.RoleGateway {
+		return nil, fmt.Errorf("this host is a %s; create tokens on a gateway", n.Role)
+	}
+	if _, err := signer(dir.Issuer, dir.IssuerKey); err != nil {
+		return nil, &Error{Code: CodeNoIssuer, Text: "this gateway has no usable issuing certificate", Err: err, Next: nextStep(CodeNoIssuer)}
+	}
+	if o.Role == discovery.RoleGateway {
+		if _, err := rootSigner(dir); err != nil {
+			return nil, &Error{Code: CodeNoRoot, Text: "this gateway does not hold the root key, which a new gateway needs", Err: err, Next: nextStep(CodeNoRoot)}
+		}
+	}
+	if o.Addrs == nil {
+		for _, e := range n.Endpoints {
+			o.Addrs = append(o.Addrs, e.String())
+		}
+	}
+	if len(o.Addrs) == 0 {
+		return nil, errors.New("this gateway has no known endpoint; say where new hosts can reach it with --addr HOST:PORT")
+	}
+	roots, err := dir.Roots()
+	if err != nil {
+		return nil, err
+	}
+	pin, err := pki.Pin(roots[0])
+	if err != nil {
+		return nil, err
+	}
+	return pki.NewToken(pki.Token{Mesh: n.Mesh, Addrs: o.Addrs, Pin: pin, Site: o.Site, Role: o.Role, Expires: o.now().Add(o.TTL)})
+}
+
+// prune forgets tokens that ended long ago. Damaged ones stay, for a person.
+func prune(dir *statedir.Dir, now time.Time) error {
+	tokens, _ := dir.Tokens()
+	for _, t := range tokens {
+		if now.Sub(t.Expires) > tokenTrail {
+			if err := dir.RemoveToken(t.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// RevokeToken makes a token worthless at once; who joined with it stays.
+func RevokeToken(stateDir, id string) error {
+	dir, err := statedir.Open(stateDir)
+	if err != nil {
+		return err
+	}
+	return dir.Update(func() error {
+		t, err := dir.Token(id)
+		if err != nil {
+			return fmt.Errorf("revoke token: %w", err)
+		}
+		t.Revoked = true
+		return dir.SetToken(t)
+	})
+}
+
+// TokenInfo is what can be told of a token without its secret.
+type TokenInfo struct {
+	ID      string
+	Site    string
+	Role    discovery.Role
+	Created time.Time
+	Expires time.Time
+	Uses    int      // allowed
+	Nodes   []string // names of those who joined with it
+	Revoked bool
+}
+
+// ListTokens tells the tokens of this gateway, oldest first. Damaged files are
+// in the error; the others are told all the same.
+func ListTokens(stateDir string) ([]TokenInfo, error) {
+	dir, err := statedir.Open(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := dir.Tokens()
+	list := make([]TokenInfo, 0, len(tokens))
+	for _, t := range tokens {
+		i := TokenInfo{ID: t.ID, Site: t.Site, Role: t.Role, Created: t.Created, Expires: t.Expires, Uses: t.Uses, Revoked: t.Revoked}
+		for _, r := range t.Redeemed {
+			i.Nodes = append(i.Nodes, r.Name)
+		}
+		list = append(list, i)
+	}
+	return list, err
+}

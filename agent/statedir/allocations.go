@@ -1,0 +1,92 @@
+package statedir
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"drawbridge/discovery"
+	"drawbridge/tunnel"
+)
+
+const allocationsVersion = 1
+
+// Allocations is a gateway's ledger: which addresses of its block it gave to
+// whom and, where the root key is, which blocks. Entries are never removed, so
+// that nothing is given twice by mistake.
+type Allocations struct {
+	Version int          `json:"version"`
+	Block   netip.Prefix `json:"block"` // this gateway's
+	Addrs   []Allocation `json:"addrs"` // sorted by address
+	Blocks  []Grant      `json:"blocks"`
+}
+
+// Allocation is one address given to one node.
+type Allocation struct {
+	Addr     netip.Addr       `json:"addr"`
+	Node     discovery.NodeID `json:"node"`
+	Name     string           `json:"name"`
+	Site     string           `json:"site"`
+	Role     discovery.Role   `json:"role"`
+	Since    time.Time        `json:"since"`
+	NotAfter time.Time        `json:"not_after,omitzero"` // end of the newest certificate
+	Freed    time.Time        `json:"freed,omitzero"`     // zero: in use
+}
+
+// Grant is one address block given to one gateway.
+type Grant struct {
+	Block netip.Prefix     `json:"block"`
+	Node  discovery.NodeID `json:"node"`
+	Name  string           `json:"name"`
+	Since time.Time        `json:"since"`
+}
+
+// Allocations reads the ledger. Only gateways have one.
+func (d *Dir) Allocations() (Allocations, error) {
+	var a Allocations
+	if err := d.readJSON(fileAllocations, &a); err != nil {
+		return Allocations{}, err
+	}
+	if a.Version != allocationsVersion {
+		return Allocations{}, fmt.Errorf("read %s/%s: %w: version %d, want %d; install the newer version again", d.path, fileAllocations, ErrVersion, a.Version, allocationsVersion)
+	}
+	if err := a.check(); err != nil {
+		return Allocations{}, d.damaged(fileAllocations, err)
+	}
+	return a, nil
+}
+
+// SetAllocations keeps the ledger. Version is filled in and the lists are
+// sorted. Call it within [Dir.Update].
+func (d *Dir) SetAllocations(a Allocations) error {
+	a.Version = allocationsVersion
+	a.Addrs, a.Blocks = slices.Clone(a.Addrs), slices.Clone(a.Blocks)
+	slices.SortFunc(a.Addrs, func(x, y Allocation) int { return x.Addr.Compare(y.Addr) })
+	slices.SortFunc(a.Blocks, func(x, y Grant) int { return tunnel.ComparePrefix(x.Block, y.Block) })
+	if err := a.check(); err != nil {
+		return fmt.Errorf("write %s: %w", fileAllocations, err)
+	}
+	return d.writeJSON(fileAllocations, a)
+}
+
+// check holds the ledger's promise: nothing stands in it twice.
+func (a Allocations) check() error {
+	if !a.Block.IsValid() {
+		return fmt.Errorf("no address block")
+	}
+	for i, e := range a.Addrs {
+		if !a.Block.Contains(e.Addr) {
+			return fmt.Errorf("address %s is outside the block %s", e.Addr, a.Block)
+		}
+		if i > 0 && a.Addrs[i-1].Addr.Compare(e.Addr) >= 0 {
+			return fmt.Errorf("address %s stands twice or out of order", e.Addr)
+		}
+	}
+	for i, g := range a.Blocks {
+		if !g.Block.IsValid() || i > 0 && a.Blocks[i-1].Block.Overlaps(g.Block) {
+			return fmt.Errorf("block %s is invalid or stands twice", g.Block)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package statedir
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"drawbridge/discovery"
+)
+
+// maxPeers bounds the number of blobs in the peers file.
+const maxPeers = 1 << 16
+
+// Peers reads the signed node records of the last run, as opaque blobs. A
+// damaged file is an error that matches [ErrCorrupt]; a caller may go on with
+// none and a warning.
+func (d *Dir) Peers() ([][]byte, error) {
+	b, err := d.read(filePeers)
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := decodeBlobs(b)
+	if err != nil {
+		return nil, d.damaged(filePeers, err)
+	}
+	return blobs, nil
+}
+
+// SetPeers keeps signed node records.
+func (d *Dir) SetPeers(blobs [][]byte) error {
+	if len(blobs) > maxPeers {
+		return fmt.Errorf("write %s: %w: %d records", filePeers, ErrTooLarge, len(blobs))
+	}
+	return d.write(filePeers, encodeBlobs(blobs))
+}
+
+// encodeBlobs is a count, then each blob after its length; 32 bits, big endian.
+func encodeBlobs(blobs [][]byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(blobs)))
+	for _, blob := range blobs {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(blob)))
+		b = append(b, blob...)
+	}
+	return b
+}
+
+func decodeBlobs(b []byte) ([][]byte, error) {
+	short := errors.New("the list of records is cut short")
+	if len(b) < 4 {
+		return nil, short
+	}
+	n := binary.BigEndian.Uint32(b)
+	b = b[4:]
+	if n > maxPeers || int(n) > len(b)/4 {
+		return nil, short
+	}
+	blobs := make([][]byte, 0, n)
+	for range n {
+		if len(b) < 4 {
+			return nil, short
+		}
+		size := uint64(binary.BigEndian.Uint32(b))
+		b = b[4:]
+		if size > uint64(len(b)) {
+			return nil, short
+		}
+		blobs = append(blobs, slices.Clone(b[:size]))
+		b = b[size:]
+	}
+	if len(b) != 0 {
+		return nil, errors.New("bytes after the last record")
+	}
+	return blobs, nil
+}
+
+type endpoint struct {
+	Node discovery.NodeID `json:"node"`
+	Addr netip.AddrPort   `json:"addr"`
+}
+
+// Endpoints reads where nodes were last heard from, sorted by node. A damaged
+// file is an error that matches [ErrCorrupt]; a caller may go on with none.
+func (d *Dir) Endpoints() ([]discovery.Endpoint, error) {
+	var list []endpoint
+	if err := d.readJSON(fileEndpoints, &list); err != nil {
+		return nil, err
+	}
+	out := make([]discovery.Endpoint, 0, len(list))
+	for _, e := range list {
+		out = append(out, discovery.Endpoint(e))
+	}
+	return out, nil
+}
+
+// SetEndpoints keeps where nodes were last heard from.
+func (d *Dir) SetEndpoints(eps []discovery.Endpoint) error {
+	list := make([]endpoint, 0, len(eps))
+	for _, e := range eps {
+		list = append(list, endpoint(e))
+	}
+	slices.SortFunc(list, func(a, b endpoint) int {
+		if c := strings.Compare(string(a.Node), string(b.Node)); c != 0 {
+			return c
+		}
+		return a.Addr.Compare(b.Addr)
+	})
+	return d.writeJSON(fileEndpoints, list)
+}
+
+// Memory reads the brain's memory, as it was kept. A damaged file is an error
+// that matches [ErrCorrupt]; a caller may go on with none.
+func (d *Dir) Memory() ([]byte, error) { return d.read(fileMemory) }
+
+// SetMemory keeps the brain's memory.
+func (d *Dir) SetMemory(b []byte) error { return d.write(fileMemory, b) }
