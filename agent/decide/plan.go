@@ -3,6 +3,7 @@ package decide
 import (
 	"time"
 
+	"drawbridge/agent/verdict"
 	"drawbridge/discovery"
 	"drawbridge/tunnel"
 )
@@ -28,13 +29,13 @@ type Plan struct {
 }
 
 // Verdict is what we hold to be true of a site.
-type Verdict string
+type Verdict = verdict.Verdict
 
 // The verdicts. Undecided means keep.
 const (
-	Up        Verdict = "up"
-	Dark      Verdict = "dark"
-	Undecided Verdict = "undecided"
+	Up        = verdict.Up
+	Dark      = verdict.Dark
+	Undecided = verdict.Undecided
 )
 
 // SiteStatus is a site with its verdict and evidence.

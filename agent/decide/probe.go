@@ -1,0 +1,127 @@
+package decide
+
+import (
+	"slices"
+	"time"
+
+	"drawbridge/agent/verdict"
+	"drawbridge/discovery"
+)
+
+const (
+	// idleInterval is the pulse of a server to a gateway that does not probe it.
+	idleInterval = time.Second
+	// maxEcho is how many nodes of a large site are asked once the probed ones
+	// have fallen silent: more chances for proof before the site counts as dark.
+	maxEcho = 64
+)
+
+// probe wishes for the pulses: gateways probe sites and each other, servers
+// answer and keep an eye on their gateways.
+func (c *scene) probe() {
+	w := &discovery.ProbeWish{Peers: make([]discovery.ProbePeer, 0, len(c.gates)+verdict.MaxProbed*len(c.places))}
+	for _, i := range c.gates {
+		if i != c.self {
+			w.Peers = append(w.Peers, c.pulse(i, "", c.gateway()))
+		}
+	}
+	least := 0
+	if c.gateway() {
+		least = c.probeSites(w)
+	} else {
+		w.OnDemand, w.IdleInterval = true, idleInterval
+		if p := c.place(c.s.Self.Site); p != nil {
+			least = len(p.servers)
+		}
+	}
+	pace := c.pace(least)
+	w.Interval, w.EchoAfter = pace.Pulse, pace.EchoAfter
+	slices.SortFunc(w.Peers, func(a, b discovery.ProbePeer) int {
+		if a.Node < b.Node {
+			return -1
+		}
+		return 1
+	})
+	c.p.Probe = w
+}
+
+// probeSites adds the servers of every site, and the own views. It returns how
+// many nodes the smallest remote site has.
+func (c *scene) probeSites(w *discovery.ProbeWish) int {
+	least := 0
+	for i := range c.places {
+		p := &c.places[i]
+		group := ""
+		if c.remote(p) {
+			group = p.name
+			if n := len(p.servers); n > 0 && (least == 0 || n < least) {
+				least = n
+			}
+		}
+		for _, n := range c.rank(p, c.quota(p)) {
+			w.Peers = append(w.Peers, c.pulse(int(n), group, false))
+		}
+		if p.status != nil && len(p.servers) > 0 {
+			w.Views = append(w.Views, p.status.Own)
+		}
+	}
+	return least
+}
+
+func (c *scene) pulse(i int, group string, tell bool) discovery.ProbePeer {
+	m := &c.mates[i]
+	return discovery.ProbePeer{Node: m.ID, Addr: m.Addr, Site: m.Site, Group: group, Tell: tell}
+}
+
+// quota is how many nodes of a site are probed: more when the usual ones have
+// fallen silent.
+func (c *scene) quota(p *place) int {
+	if c.gateway() && p.status != nil && c.now.Sub(p.status.LastSeen) >= c.pace(len(p.servers)).EchoAfter {
+		return maxEcho
+	}
+	return verdict.MaxProbed
+}
+
+// rank picks the servers of a site to probe: by a hash of their own id only, so
+// that all gateways pick the same, but those first that gossip does not call
+// dead. Gossip may guide the eye here because it cannot prove anything.
+func (c *scene) rank(p *place, quota int) []int32 {
+	if len(p.servers) <= quota {
+		return p.servers
+	}
+	type score struct {
+		hash uint64
+		i    int32
+	}
+	all := make([]score, len(p.servers))
+	for k, i := range p.servers {
+		h := hash(c.mates[i].ID) >> 1
+		if c.mates[i].State == discovery.StateDead {
+			h |= 1 << 63
+		}
+		all[k] = score{h, i}
+	}
+	slices.SortFunc(all, func(a, b score) int {
+		switch {
+		case a.hash < b.hash:
+			return -1
+		case a.hash > b.hash:
+			return 1
+		}
+		return int(a.i - b.i)
+	})
+	out := make([]int32, quota)
+	for k := range out {
+		out[k] = all[k].i
+	}
+	return out
+}
+
+// hash is 64-bit FNV-1a (draft-eastlake-fnv).
+func hash(id discovery.NodeID) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	return h
+}

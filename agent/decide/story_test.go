@@ -1,0 +1,276 @@
+package decide
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"drawbridge/discovery"
+)
+
+// TestStories runs the stories in testdata. A story sets a mesh up, lets
+// things happen, and shows as a timeline what the agents come to think and what
+// AWS is told. Run with -rewrite after a rule changed, and read the difference.
+//
+// Verbs:
+//
+//	mesh                       lines: gateway NAME site=S eni=E | server NAME site=S service=N:PORT
+//	                           route NAME rule=R sticky=D hold=D, then its lines: pool NAME site=S service=N group=G weight=N
+//	                           table ID | group G healthy=N/M (outside the mesh) | weights RULE GROUP=N ...
+//	run for=D                  time passes; prints what changes
+//	silence site=S | node=N | between=A,B    packets stop (sites or nodes)
+//	heal (same arguments)      they pass again; without arguments: all of them
+//	isolate node=N [aws]       a node hears nobody (nor AWS); connect undoes it
+//	kill node=N; start node=N [forget]    the agent dies and starts; forget loses its memory
+//	pause node=N; resume node=N           its process stands still
+//	aws unreadable | readable | readonly | writable [node=N]
+//	group G healthy=N/M; freeze G healthy=N; thaw G     what the load balancer's checks say
+//	weights RULE GROUP=N ...   somebody edits the weights by hand
+//	view node=N site=S state=V a gateway tells a view of its own making; state=own ends it
+//	node=N set: drain, undrain, check=passing|failing|unknown
+//	why node=N SUBJECT         the explanation
+//	health node=N              the findings
+func TestStories(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		st := &story{g: newStage()}
+		datadriven.RunTest(t, path, st.do)
+	})
+}
+
+type story struct {
+	g   *stage
+	out strings.Builder
+}
+
+func (st *story) do(t *testing.T, d *datadriven.TestData) string {
+	st.out.Reset()
+	g := st.g
+	g.trace = func(format string, args ...any) {
+		fmt.Fprintf(&st.out, "%7.2fs  %s\n", g.now.Sub(g.zero).Seconds(), fmt.Sprintf(format, args...))
+	}
+	switch d.Cmd {
+	case "mesh":
+		st.mesh(t, d.Input)
+	case "run":
+		g.run(dur(t, arg(d, "for")))
+	case "silence", "heal":
+		st.cut(d)
+	case "isolate", "connect":
+		n := arg(d, "node")
+		g.cuts[[2]string{n, "*"}] = d.Cmd == "isolate"
+		if d.HasArg("aws") {
+			g.aws.cut[n] = d.Cmd == "isolate"
+		}
+	case "kill":
+		g.actor(arg(d, "node")).dead = true
+	case "leave": // says goodbye and stops
+		a := g.actor(arg(d, "node"))
+		a.dead, a.left = true, true
+	case "start":
+		a := g.actor(arg(d, "node"))
+		if d.HasArg("forget") {
+			a.mem = Memory{}
+		}
+		a.reset(g)
+	case "pause", "resume":
+		a := g.actor(arg(d, "node"))
+		a.paused = d.Cmd == "pause"
+		a.woke = g.now
+	case "aws":
+		st.cloud(d)
+	case "group", "freeze", "thaw":
+		st.group(t, d)
+	case "weights":
+		st.weights(t, d)
+	case "view":
+		a := g.actor(arg(d, "node"))
+		if s := arg(d, "state"); s == "own" {
+			delete(a.told, arg(d, "site"))
+		} else {
+			a.told[arg(d, "site")] = discovery.ViewState(s)
+		}
+	case "set":
+		st.set(d)
+	case "why":
+		return st.why(t, d)
+	case "health":
+		return st.health(d)
+	default:
+		t.Fatalf("%s: unknown verb %q", d.Pos, d.Cmd)
+	}
+	if st.out.Len() == 0 {
+		return "ok\n"
+	}
+	return st.out.String()
+}
+
+func (st *story) cut(d *datadriven.TestData) {
+	g, on := st.g, d.Cmd == "silence"
+	switch {
+	case d.HasArg("site"):
+		g.cuts[[2]string{arg(d, "site"), "*"}] = on
+	case d.HasArg("node"):
+		g.cuts[[2]string{arg(d, "node"), "*"}] = on
+	case d.HasArg("between"):
+		v, _ := d.Arg("between")
+		g.cuts[[2]string{v.Vals[0], v.Vals[1]}] = on
+	default:
+		clear(g.cuts)
+	}
+}
+
+func (st *story) cloud(d *datadriven.TestData) {
+	who := "*"
+	if d.HasArg("node") {
+		who = arg(d, "node")
+	}
+	switch {
+	case d.HasArg("unreadable"):
+		st.g.aws.cut[who] = true
+	case d.HasArg("readable"):
+		delete(st.g.aws.cut, who)
+	case d.HasArg("readonly"):
+		st.g.aws.readOnly = true
+	case d.HasArg("writable"):
+		st.g.aws.readOnly = false
+	}
+}
+
+func (st *story) group(t *testing.T, d *datadriven.TestData) {
+	name := d.CmdArgs[0].Key
+	if d.Cmd == "thaw" {
+		delete(st.g.aws.frozen, name)
+		return
+	}
+	h, r, _ := strings.Cut(arg(d, "healthy"), "/")
+	if d.Cmd == "freeze" {
+		st.g.aws.frozen[name] = num(t, h)
+		return
+	}
+	st.g.aws.outside[name] = [2]int{num(t, h), num(t, r)}
+}
+
+func (st *story) weights(t *testing.T, d *datadriven.TestData) {
+	rule := d.CmdArgs[0].Key
+	for _, a := range d.CmdArgs[1:] {
+		st.g.aws.weights[rule][a.Key] = num(t, a.Vals[0])
+	}
+}
+
+func (st *story) set(d *datadriven.TestData) {
+	a := st.g.actor(arg(d, "node"))
+	if d.HasArg("drain") || d.HasArg("undrain") {
+		a.Draining = d.HasArg("drain")
+	}
+	if d.HasArg("check") {
+		list := append([]discovery.Service(nil), a.Services...)
+		for i := range list {
+			list[i].Check = discovery.CheckState(arg(d, "check"))
+		}
+		a.Services = list
+	}
+	a.Seq++
+}
+
+func (st *story) why(t *testing.T, d *datadriven.TestData) string {
+	a := st.g.actor(arg(d, "node"))
+	subject := d.CmdArgs[len(d.CmdArgs)-1].Key
+	lines, ok := Explain(a.plan, st.g.snapshot(a), subject)
+	if !ok {
+		return "nothing has this name\n"
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (st *story) health(d *datadriven.TestData) string {
+	var b strings.Builder
+	for _, h := range st.g.actor(arg(d, "node")).plan.Health {
+		fmt.Fprintf(&b, "%s %s %s: %s\n    next: %s\n", h.Severity, h.Code, h.Subject, h.Text, h.Next)
+	}
+	if b.Len() == 0 {
+		return "all is well\n"
+	}
+	return b.String()
+}
+
+// mesh reads the cast of a story.
+func (st *story) mesh(t *testing.T, input string) {
+	g := st.g
+	for _, line := range strings.Split(input, "\n") {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		kv := map[string]string{}
+		for _, w := range f[1:] {
+			k, v, _ := strings.Cut(w, "=")
+			kv[k] = v
+		}
+		switch f[0] {
+		case "gateway":
+			g.add(f[1], kv["site"], discovery.RoleGateway, kv["eni"])
+		case "server":
+			var svc []discovery.Service
+			if name, port, ok := strings.Cut(kv["service"], ":"); ok {
+				svc = []discovery.Service{{Name: name, Port: uint16(num(t, port)), Check: discovery.CheckPassing, Capacity: 1}}
+			}
+			g.add(f[1], kv["site"], discovery.RoleServer, "", svc...)
+		case "route":
+			g.routes = append(g.routes, discovery.Route{Name: f[1], Rule: kv["rule"], Policy: discovery.PolicyStatic, Stickiness: dur(t, kv["sticky"]), HoldDown: dur(t, kv["hold"])})
+			g.aws.weights[kv["rule"]] = map[string]int{}
+			g.aws.sticky[kv["rule"]] = kv["sticky"] != ""
+		case "pool":
+			r := &g.routes[len(g.routes)-1]
+			r.Pools = append(r.Pools, discovery.Pool{Name: f[1], Site: kv["site"], Service: kv["service"], TargetGroup: kv["group"], Weight: num(t, kv["weight"])})
+			g.aws.weights[r.Rule][kv["group"]] = num(t, kv["weight"])
+			if kv["site"] != "" {
+				g.aws.targets[kv["group"]] = nil
+			}
+		case "group":
+			h, n, _ := strings.Cut(kv["healthy"], "/")
+			g.aws.outside[f[1]] = [2]int{num(t, h), num(t, n)}
+		case "table":
+			g.tables = append(g.tables, f[1])
+			g.aws.hops[f[1]] = kv["eni"]
+		case "weights":
+			for _, w := range f[2:] {
+				k, v, _ := strings.Cut(w, "=")
+				g.aws.weights[f[1]][k] = num(t, v)
+			}
+		default:
+			t.Fatalf("mesh: unknown line %q", line)
+		}
+	}
+}
+
+func arg(d *datadriven.TestData, key string) string {
+	if a, ok := d.Arg(key); ok && len(a.Vals) > 0 {
+		return a.Vals[0]
+	}
+	panic(fmt.Sprintf("%s: %s needs %s=", d.Pos, d.Cmd, key))
+}
+
+func dur(t *testing.T, s string) time.Duration {
+	t.Helper()
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func num(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
