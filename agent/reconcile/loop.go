@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,6 +42,7 @@ type Loop[W any] struct {
 	apply Apply[W]
 	opts  Options
 	box   Mailbox[W]
+	every atomic.Int64 // time.Duration, see Pace
 }
 
 // New makes a loop; Run starts it.
@@ -57,19 +59,30 @@ func New[W any](name string, apply Apply[W], opts Options) *Loop[W] {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Loop[W]{name: name, apply: apply, opts: opts}
+	l := &Loop[W]{name: name, apply: apply, opts: opts}
+	l.every.Store(int64(opts.Every))
+	return l
 }
 
-// Set hands over the newest wish and returns at once.
+// Pace changes Options.Every from the next attempt on: a hand reads more often
+// while something is under way.
+func (l *Loop[W]) Pace(every time.Duration) { l.every.Store(int64(every)) }
+
+// Set hands over the newest wish and returns at once. A new wish does not wait
+// for a backoff to end, but a failing hand rests for MinBackoff at least, so
+// that a plan that changes many times a second does not become a storm of
+// calls. Set repeats a wish that equals the last one; whoever calls it compares.
 func (l *Loop[W]) Set(wish W) { l.box.Put(wish) }
 
 // String names the task.
 func (l *Loop[W]) String() string { return "hand " + l.name }
 
-// Run works until ctx ends and returns nil then.
+// Run works until ctx ends and returns nil then; it starts no attempt after
+// that.
 func (l *Loop[W]) Run(ctx context.Context) error {
 	fails := 0
-	var timer <-chan time.Time
+	var timer <-chan time.Time // of the repetition; nil: none is due
+	var rest time.Time         // a failing hand starts nothing before it
 	for {
 		select {
 		case <-ctx.Done():
@@ -77,16 +90,36 @@ func (l *Loop[W]) Run(ctx context.Context) error {
 		case <-l.box.Fresh():
 		case <-timer:
 		}
+		if pause(ctx, time.Until(rest)) != nil {
+			return nil
+		}
 		wish, ok := l.box.Get()
 		if !ok {
 			continue
 		}
 		var wait time.Duration
 		fails, wait = l.attempt(ctx, wish, fails)
-		timer = nil
+		timer, rest = nil, time.Time{}
 		if wait > 0 {
 			timer = time.After(wait)
 		}
+		if fails > 0 {
+			rest = time.Now().Add(min(wait, l.opts.MinBackoff))
+		}
+	}
+}
+
+// pause waits for d, or for the end of ctx, which is the error. It looks at
+// ctx even when there is nothing to wait for.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 
@@ -100,7 +133,7 @@ func (l *Loop[W]) attempt(ctx context.Context, wish W, fails int) (int, time.Dur
 		return fails, 0
 	}
 	out := Outcome{Hand: l.name, At: time.Now(), Took: time.Since(start), Changed: changed}
-	wait := l.opts.Every
+	wait := time.Duration(l.every.Load())
 	if err != nil {
 		fails++
 		wait = Backoff(fails, l.opts.MinBackoff, l.opts.MaxBackoff, rand.Float64())
