@@ -1,0 +1,309 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"drawbridge/agent/api"
+	"drawbridge/agent/config"
+	"drawbridge/agent/decide"
+	"drawbridge/agent/enroll"
+	"drawbridge/agent/reconcile"
+	"drawbridge/agent/statedir"
+	"drawbridge/agent/world"
+	"drawbridge/discovery"
+	"drawbridge/discovery/check"
+	"drawbridge/discovery/gossip"
+	"drawbridge/discovery/probe"
+	"drawbridge/tunnel"
+	"drawbridge/tunnel/netstack"
+	"drawbridge/tunnel/nft"
+)
+
+// Options of an agent. Settings and StateDir are required.
+type Options struct {
+	Settings config.Settings
+	StateDir string
+	Version  string
+	Logger   *slog.Logger // nil discards
+}
+
+// Agent is one node of the mesh at work.
+type Agent struct {
+	opts    Options
+	set     config.Settings
+	log     *slog.Logger
+	dir     *statedir.Dir
+	id      *identity
+	boot    uint64
+	started time.Time
+
+	tunnel   chosen
+	world    *world.World
+	gossip   *gossip.Gossip
+	prober   *probe.Prober
+	hands    *hands
+	brain    *brain
+	cloud    *cloud // nil where no AWS is configured
+	journal  api.Journal
+	outcomes outcomes
+}
+
+// New reads the state directory and prepares every room. It changes nothing
+// outside the process and starts nothing.
+func New(o Options) (*Agent, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{opts: o, set: o.Settings, log: o.Logger}
+	var err error
+	if a.dir, err = statedir.Open(o.StateDir); err != nil {
+		return nil, err
+	}
+	for _, r := range a.dir.Repairs() {
+		a.log.Warn("state directory repaired", "what", r)
+	}
+	if a.id, err = readIdentity(a.dir, a.log.With("room", "identity")); err != nil {
+		return nil, err
+	}
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return nil, fmt.Errorf("make boot id: %w", err)
+	}
+	a.boot = binary.BigEndian.Uint64(b[:]) | 1
+	return a, nil
+}
+
+// Run is the agent's life: everything is started in the order of this
+// function and stopped in reverse. It blocks until ctx ends (nil), or until
+// something that the agent cannot live without has failed.
+//
+// The function is long because it is the wiring, and straight because that is
+// how one reads wiring.
+func (a *Agent) Run(ctx context.Context) (err error) {
+	a.started = time.Now()
+	release, err := a.dir.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+
+	// The tunnel first: everything else speaks through it.
+	if a.tunnel, err = choose(a.set.Backend, a.set.Interface, a.id.node.Prefix, a.id.self.Role, a.log); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.tunnel.device.Close()) }()
+	wish := tunnel.Config{
+		PrivateKey: a.id.wg, ListenPort: a.port(), Addr: a.id.self.Addr, Mesh: a.id.node.Prefix, MTU: a.set.MTU,
+	}
+	if err := a.tunnel.device.Apply(ctx, wish); err != nil {
+		return fmt.Errorf("start tunnel: %w", err)
+	}
+	network := a.tunnel.device.Network()
+	a.log.Info("tunnel up", "node", a.id.self.Name, "addr", a.id.self.Addr, "backend", a.tunnel.backend, "reason", a.tunnel.reason, "port", a.port())
+
+	// What is on disk brings us back without asking anyone.
+	a.world = world.New(a.id.self, a.settings(), a.set.Services)
+	remembered := a.remembered()
+	a.world.Endpoints(remembered)
+
+	// Ears.
+	if a.gossip, err = gossip.New(gossip.Options{
+		MeshName: a.id.node.Mesh, Mesh: a.id.node.Prefix, Self: a.id.self, Chain: a.id.chain,
+		Sign: a.id.sign, Verify: a.id.verify, Network: network, Port: a.set.Ports.Gossip, MTU: a.set.MTU,
+		Seq: uint64(a.started.UnixMilli()), Logger: a.log.With("room", "gossip"),
+	}); err != nil {
+		return err
+	}
+	a.importRecords()
+	herald := &herald{world: a.world, gossip: a.gossip, log: a.log, said: discovery.Announcement{
+		Boot: a.boot, Endpoints: a.endpoints(), Version: a.opts.Version, ENI: a.set.AWS.ENI,
+	}}
+	herald.services(nil)
+	a.prober = probe.New(probe.Options{
+		Self: a.id.self.ID, Boot: a.boot, Port: a.set.Ports.Probe, Report: a.world.Sight,
+		Listen: func() (net.PacketConn, error) {
+			return network.ListenPacket("udp", netip.AddrPortFrom(a.id.self.Addr, a.set.Ports.Probe))
+		},
+		ViewMaxAge: time.Second, Logger: a.log.With("room", "probe"),
+	})
+	checker := check.New(check.Options{Specs: a.set.Services, Report: herald.services, Logger: a.log.With("room", "check")})
+
+	// Hands.
+	a.hands = &hands{prober: a.prober, config: wish, poll: a.set.AWS.Poll}
+	a.hands.device = loop("device", applyDevice(a.tunnel.device), 0, a.outcome, a.log)
+	if a.tunnel.iface != "" {
+		table := nft.New(nft.Options{Logger: a.log.With("room", "nft")})
+		filter := func(ctx context.Context, f tunnel.Filter) (int, error) { return 0, table.Apply(ctx, f) }
+		a.hands.filter = loop("filter", filter, 30*time.Second, a.outcome, a.log)
+		defer func() { err = errors.Join(err, nft.Cleanup()) }()
+	} else {
+		a.hands.forwards = netstack.NewForwarder(netstack.ForwarderOptions{
+			Network: network, Logger: a.log.With("room", "forward"),
+		})
+	}
+	if a.id.self.Role == discovery.RoleGateway && len(a.set.Routes)+len(a.set.AWS.RouteTables) > 0 {
+		if a.cloud, err = newCloud(ctx, a.set.AWS, a.world, a.outcome, a.log); err != nil {
+			return err
+		}
+		a.hands.cloud = a.cloud.loops()
+	}
+
+	// Brain.
+	tick := serverTick
+	if a.id.self.Role == discovery.RoleGateway {
+		tick = gatewayTick
+	}
+	a.brain = &brain{world: a.world, tick: tick, journal: &a.journal, log: a.log.With("room", "brain"), act: a.hands.act}
+
+	// Everything that others connect to is claimed before anything starts, so
+	// that a taken port ends the agent with its name and not in a retry loop.
+	var listeners []task
+	if a.id.self.Role == discovery.RoleGateway {
+		t, err := a.enrolment(ctx)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			listeners = append(listeners, t)
+		}
+	}
+	if a.set.ConnectProxy != "" {
+		listeners = append(listeners, &netstack.Connect{
+			Listen: a.set.ConnectProxy, Mesh: a.id.node.Prefix, Network: network, Logger: a.log.With("room", "proxy"),
+		})
+	}
+	desk := api.New(api.Options{Socket: a.set.Socket, Source: source{a}, Explain: decide.Explain, Logger: a.log.With("room", "api")})
+
+	g := newTasks(a.log)
+	defer g.stopAll()
+	a.journal.Add(api.Event{Kind: api.KindStart, Subject: a.id.self.Name, To: a.opts.Version})
+	g.start(ctx, a.hands.device)
+	if a.hands.filter != nil {
+		g.start(ctx, a.hands.filter)
+	}
+	if a.hands.forwards != nil {
+		g.start(ctx, a.hands.forwards)
+	}
+	for _, l := range a.hands.cloud {
+		g.start(ctx, l)
+	}
+	g.start(ctx, memberEar{a.gossip, a.world, a.dir, a.log})
+	g.start(ctx, a.brain)
+	g.start(ctx, a.prober)
+	g.start(ctx, a.gossip)
+	g.start(ctx, &deviceEar{device: a.tunnel.device, world: a.world, dir: a.dir, log: a.log, known: remembered})
+	g.start(ctx, checker)
+	for _, t := range listeners {
+		g.start(ctx, t)
+	}
+	g.start(ctx, desk)
+	err = g.wait(ctx)
+	a.log.Info("stopping", "err", err)
+	return err
+}
+
+// outcome keeps what a hand did, and tells the journal when it changed something.
+func (a *Agent) outcome(o reconcile.Outcome) {
+	a.outcomes.put(o)
+	if o.Changed > 0 {
+		a.journal.Add(api.Event{At: o.At, Kind: api.KindWrite, Subject: o.Hand, To: fmt.Sprint(o.Changed), Took: api.SecondsOf(o.Took)})
+	}
+}
+
+// port is the WireGuard port: configured, or as decided by init or join.
+func (a *Agent) port() uint16 {
+	if a.set.ListenPort != 0 {
+		return a.set.ListenPort
+	}
+	return a.id.node.ListenPort
+}
+
+// endpoints are where others can dial us; on-premises nodes only dial out.
+func (a *Agent) endpoints() []netip.AddrPort {
+	if len(a.set.Endpoints) > 0 {
+		return a.set.Endpoints
+	}
+	return a.id.node.Endpoints
+}
+
+// settings are the brain's part of the configuration.
+func (a *Agent) settings() decide.Settings {
+	control := []uint16{a.set.Ports.Gossip, a.set.Ports.Probe}
+	slices.Sort(control)
+	routes := slices.Clone(a.set.Routes)
+	slices.SortFunc(routes, func(x, y discovery.Route) int {
+		if x.Name < y.Name {
+			return -1
+		}
+		return 1
+	})
+	tables := slices.Sorted(slices.Values(a.set.AWS.RouteTables))
+	return decide.Settings{
+		Mesh: a.id.node.Prefix, Routes: routes, Tables: tables, Control: control,
+		Interface: a.tunnel.iface, MTU: a.set.MTU, Timing: decide.Timing(a.set.Timing),
+	}
+}
+
+// remembered are the endpoints on disk; a damaged file is as good as none.
+func (a *Agent) remembered() []discovery.Endpoint {
+	es, err := a.dir.Endpoints()
+	if err != nil {
+		a.log.Warn("remembered endpoints unreadable: peers must dial first", "err", err)
+		return nil
+	}
+	return es
+}
+
+// importRecords hands the records on disk to the gossip.
+func (a *Agent) importRecords() {
+	blobs, err := a.dir.Peers()
+	if err != nil {
+		a.log.Warn("remembered records unreadable: this node needs a gateway that knows it", "err", err)
+		return
+	}
+	a.gossip.Import(blobs)
+}
+
+// enrolment listens for joiners, on the TCP port with the number of the tunnel's
+// UDP port. A gateway without an issuing certificate cannot enrol: nil.
+func (a *Agent) enrolment(ctx context.Context) (task, error) {
+	if _, err := a.dir.IssuerKey(); err != nil {
+		a.log.Warn("this gateway has no issuing certificate: hosts join through the others", "err", err)
+		return nil, nil
+	}
+	server := enroll.NewServer(enroll.Options{
+		Dir: a.dir, Seeds: a.seeds, Logger: a.log.With("room", "enroll"),
+		Introduce: func(chain [][]byte) {
+			if err := a.gossip.Introduce(chain); err != nil {
+				a.log.Error("new node not introduced", "err", err)
+			}
+		},
+		NameTaken: func(name string, self discovery.NodeID) bool {
+			return slices.ContainsFunc(a.gossip.Members(), func(m discovery.Member) bool {
+				return m.Name == name && m.ID != self && m.State != discovery.StateLeft
+			})
+		},
+	})
+	addr := netip.AddrPortFrom(netip.IPv4Unspecified(), a.port())
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", addr.String())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen for joining hosts: TCP port %d: %w: stop the other program or set listen_port", a.port(), tunnel.ErrPortTaken)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for joining hosts: %w", err)
+	}
+	return named{server.String(), func(ctx context.Context) error { return server.Run(ctx, ln) }}, nil
+}
+
+// seeds are the records that a new node starts with: gateways first.
+func (a *Agent) seeds() [][]byte { return a.gossip.Export() }
