@@ -1,0 +1,148 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drawbridge/agent"
+	"drawbridge/agent/enroll"
+	"drawbridge/agent/pki"
+	"drawbridge/discovery"
+)
+
+const (
+	tokenEnv = "DRAWBRIDGE_TOKEN"
+	// maxTokenFile bounds what is read of a token; one has about 250 characters.
+	maxTokenFile = 8 << 10
+	// skewWarning is the difference of clocks that a person should know of.
+	skewWarning = 30 * time.Second
+)
+
+func joinCommand() *cobra.Command {
+	var o enroll.JoinOptions
+	var file, role string
+	var endpoints []string
+	cmd := &cobra.Command{
+		Use:   "join",
+		Short: "Join this host to a mesh with a token",
+		Long: `Makes this host's keys, proves the token to a gateway that the token's pin
+confirms, and keeps the certificate. It starts nothing. Running it again after an
+interruption goes on where it was; on a host that has joined it changes nothing.
+
+The token comes from --token-file, from $` + tokenEnv + `, or from standard input,
+never from the command line, which every user of the host can read.`,
+		Example: `  drawbridge join --token-file /run/secrets/drawbridge
+  ssh gateway sudo drawbridge token create --site idc-seoul | sudo drawbridge join`,
+		Args: noTokenArgument,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := tokenText(cmd, file)
+			if err != nil {
+				return err
+			}
+			if o.Token, err = pki.ParseToken(text); err != nil {
+				return fmt.Errorf("%w; copy the whole line that `drawbridge token create` printed", err)
+			}
+			if o.Name, err = nodeName(o.Name); err != nil {
+				return usageError(err)
+			}
+			if o.Endpoints, err = parseEndpoints(endpoints, o.ListenPort); err != nil {
+				return usageError(err)
+			}
+			o.Role, o.Conflict = discovery.Role(role), agent.Conflict
+			return runJoin(cmd, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "token-file", "", "file that holds the token; - is standard input")
+	f.StringVar(&o.Name, "name", "", "name of this node (default: the host's name)")
+	f.StringVar(&o.Site, "site", "", "refuse a token for another site")
+	f.StringVar(&role, "role", "", "refuse a token for another role")
+	f.StringArrayVar(&endpoints, "endpoint", nil, "IP:PORT or IP where others can dial this host; repeatable, gateways need one")
+	f.Uint16Var(&o.ListenPort, "listen-port", enroll.DefaultPort, "UDP port of WireGuard")
+	stateDirFlag(cmd, &o.StateDir)
+	return cmd
+}
+
+func noTokenArgument(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errors.New("join takes no arguments; give the token by --token-file, $" + tokenEnv + " or standard input")
+	}
+	return nil
+}
+
+func runJoin(cmd *cobra.Command, o enroll.JoinOptions) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	res, err := enroll.Join(ctx, o)
+	warnRepairs(cmd.ErrOrStderr(), res)
+	if errors.Is(err, enroll.ErrAlreadyJoined) && res.Mesh == o.Token.Mesh {
+		// As wished, so a script that runs twice is content.
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Already joined: this host is %s (%s, %s of site %s) of mesh %s. Nothing was changed; the token was not used.\n",
+			res.Name, res.Addr, res.Role, res.Site, res.Mesh)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if res.Skew.Abs() >= skewWarning {
+		fmt.Fprintf(cmd.ErrOrStderr(), "drawbridge: warning: this host's clock and the gateway's differ by %s; set the wrong one (timedatectl set-ntp true)\n", res.Skew.Abs())
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), renderJoin(res, o))
+	return err
+}
+
+func renderJoin(res enroll.Result, o enroll.JoinOptions) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Joined mesh %s (%s, %s) through %s.\n", res.Mesh, res.Prefix, res.Domain, res.Gateway)
+	fmt.Fprintf(&b, "This host is %s, %s of site %s, overlay address %s.\n", res.Name, res.Role, res.Site, res.Addr)
+	fmt.Fprintf(&b, "State: %s. The certificate lasts until %s.\n", o.StateDir, res.NotAfter.Local().Format(time.DateTime))
+	if res.Role == discovery.RoleGateway && len(o.Endpoints) == 0 {
+		fmt.Fprintf(&b, "A gateway without --endpoint cannot be dialled: set endpoints in the configuration file.\n")
+	}
+	fmt.Fprintf(&b, "\nNext:\n  systemctl enable --now drawbridge      (or: drawbridge agent)\n  drawbridge status\n")
+	return b.String()
+}
+
+// tokenText finds the token: flag, then environment, then piped input.
+func tokenText(cmd *cobra.Command, file string) (string, error) {
+	in := cmd.InOrStdin()
+	switch {
+	case file != "" && file != "-":
+		f, err := os.Open(file)
+		if err != nil {
+			return "", fmt.Errorf("read token: %w", err)
+		}
+		defer f.Close()
+		in = f
+	case file == "" && os.Getenv(tokenEnv) != "":
+		return os.Getenv(tokenEnv), nil
+	case file == "" && !piped(in):
+		return "", usageError(errors.New("no token: give one by --token-file FILE, $" + tokenEnv + " or standard input; `drawbridge token create` on a gateway makes one"))
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxTokenFile+1))
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	if len(b) > maxTokenFile {
+		return "", fmt.Errorf("read token: more than %d bytes; this is not a token", maxTokenFile)
+	}
+	return string(b), nil
+}
+
+// piped reports whether input is not a terminal (nor /dev/null).
+func piped(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	if !ok {
+		return true
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice == 0
+}

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"drawbridge/deploy/lab"
+)
+
+// labFlags are common to the verbs that build a lab.
+type labFlags struct {
+	mode string
+	dir  string
+	json bool
+}
+
+func (f *labFlags) add(cmd *cobra.Command, json bool) {
+	cmd.Flags().StringVar(&f.mode, "mode", string(lab.Auto), "ground: auto, namespaces or loopback")
+	dirFlag(cmd, &f.dir)
+	if json {
+		cmd.Flags().BoolVar(&f.json, "json", false, "print the result as JSON; progress goes to standard error")
+	}
+}
+
+func dirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "dir", lab.DefaultDir(), "lab directory")
+}
+
+func labCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lab",
+		Short: "A miniature internet on this machine, with real agents",
+		Long: `A miniature internet on this machine: a VPC with two gateways and a load
+balancer, a machine room of three GPU servers behind a NAT, and a user who never
+stops asking. Every agent is a process of this binary that joined with a token.
+
+Where the kernel allows it, hosts are network namespaces with real packets; else
+the same agents run on 127.0.0.1 behind a relay. No privilege is needed, and
+nothing of this machine's own network is touched.`,
+	}
+	cmd.AddCommand(labDemoCommand(), labUpCommand(), labMeasureCommand())
+	for _, v := range labVerbs {
+		cmd.AddCommand(labVerbCommand(v.verb, v.args, v.short))
+	}
+	cmd.AddCommand(labRoles()...)
+	return cmd
+}
+
+// labStand settles the ground. entered means that all was done, with the given
+// exit code, by the same command line inside namespaces.
+func labStand(cmd *cobra.Command, f labFlags, progress io.Writer) (opts lab.Options, entered bool, err error) {
+	want, err := lab.ParseMode(f.mode)
+	if err != nil {
+		return opts, false, usageError(err)
+	}
+	mode, why, err := lab.ChooseMode(cmd.Context(), want)
+	if err != nil {
+		return opts, false, err
+	}
+	if why != "" {
+		fmt.Fprintf(progress, "namespaces are not to be had here, so this is the loopback ground: %s\n", why)
+	}
+	if mode == lab.Namespaces && !lab.Inside() {
+		code, err := lab.Enter(cmd.Context(), os.Args[1:])
+		if err == nil && code != 0 {
+			err = &exitError{code: code}
+		}
+		return opts, true, err
+	}
+	if mode == lab.Namespaces {
+		if err := lab.SettleIn(); err != nil {
+			return opts, false, err
+		}
+	}
+	return lab.Options{Mode: mode, Dir: f.dir, Out: progress}, false, nil
+}
+
+func labDemoCommand() *cobra.Command {
+	var (
+		f    labFlags
+		keep bool
+	)
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "A machine room goes dark and comes back while a user keeps asking",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			progress := labProgress(cmd, f)
+			opts, entered, err := labStand(cmd, f, progress)
+			if entered || err != nil {
+				return err
+			}
+			var hold func(context.Context, *lab.Lab)
+			if keep {
+				hold = func(ctx context.Context, l *lab.Lab) { labHold(ctx, l, progress) }
+			}
+			t, err := lab.Demo(cmd.Context(), opts, hold)
+			if f.json && !t.Cut.IsZero() {
+				err = errors.Join(err, printValue(cmd.OutOrStdout(), t))
+			}
+			if err == nil {
+				fmt.Fprintln(progress, "every promise held")
+			}
+			return err
+		},
+	}
+	f.add(cmd, true)
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab running afterwards, until Ctrl-C")
+	return cmd
+}
+
+func labUpCommand() *cobra.Command {
+	var f labFlags
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Build the lab and leave it running until Ctrl-C",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			progress := labProgress(cmd, f)
+			opts, entered, err := labStand(cmd, f, progress)
+			if entered || err != nil {
+				return err
+			}
+			l, err := lab.Up(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			labHold(cmd.Context(), l, progress)
+			return l.Close()
+		},
+	}
+	f.add(cmd, false)
+	return cmd
+}
+
+func labProgress(cmd *cobra.Command, f labFlags) io.Writer {
+	if f.json {
+		return cmd.ErrOrStderr()
+	}
+	return cmd.OutOrStdout()
+}
+
+// labHold says how to use a running lab and waits until somebody ends it.
+func labHold(ctx context.Context, l *lab.Lab, out io.Writer) {
+	fmt.Fprintf(out, "\nThe lab is running. From another terminal:\n\n")
+	for _, n := range l.Map().Nodes {
+		fmt.Fprintf(out, "  drawbridge status --socket %s\n", l.Socket(n.Name))
+	}
+	gw := l.Socket(l.Map().Nodes[0].Name)
+	flag := ""
+	if l.Dir() != lab.DefaultDir() {
+		flag = " --dir " + l.Dir()
+	}
+	fmt.Fprintf(out, `
+  drawbridge why %[2]s --socket %[1]s
+  drawbridge plan --socket %[1]s
+
+  drawbridge lab cut %[2]s%[3]s          the machine room goes dark
+  drawbridge lab heal %[2]s%[3]s         and comes back
+  drawbridge lab loss %[2]s 10%[3]s      loses one packet in ten, each way
+  drawbridge lab kill gw-a%[3]s      an agent dies; start gw-a brings it back
+
+Logs are in %[4]s/logs. Ctrl-C or "drawbridge lab stop%[3]s" ends it.
+`, gw, lab.SiteRoom, flag, l.Dir())
+	select {
+	case <-ctx.Done():
+	case <-l.Stopped():
+	}
+}
+
+func labMeasureCommand() *cobra.Command {
+	var (
+		f labFlags
+		m lab.Measure
+	)
+	cmd := &cobra.Command{
+		Use:       "measure " + strings.Join(lab.Measures(), "|") + "|all",
+		Short:     "Measure what this machine makes of the promises",
+		ValidArgs: append(lab.Measures(), "all"),
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Long: `Measure what this machine makes of the promises, and print the median and the
+worst of each figure with the command that repeats them.
+
+  blackout      the machine room's uplink is cut, on a fresh mesh each run
+  gateway-kill  kill -9 of the gateway that carries the route, under load
+  join          from asking for a token to the first overlay packet
+  loss          verdicts while --pct of all packets are lost for --for
+  rest          what agents use while nobody asks, watched for --for
+  all           each of them, with its own defaults`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			progress := cmd.ErrOrStderr()
+			opts, entered, err := labStand(cmd, f, progress)
+			if entered || err != nil {
+				return err
+			}
+			m.Command = append([]string{"drawbridge"}, os.Args[1:]...)
+			names := args
+			if args[0] == "all" {
+				names = lab.Measures()
+			}
+			for _, name := range names {
+				if err := labMeasure(cmd, name, opts, labDefaults(cmd, name, m), f.json); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	f.add(cmd, true)
+	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10)")
+	cmd.Flags().IntVar(&m.Percent, "pct", 10, "packets lost each way, percent (loss)")
+	cmd.Flags().DurationVar(&m.For, "for", 0, "how long (default: loss 10m, rest 1m)")
+	return cmd
+}
+
+// labDefaults fills what the command line left open.
+func labDefaults(cmd *cobra.Command, name string, m lab.Measure) lab.Measure {
+	if !cmd.Flags().Changed("runs") {
+		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10}[name]
+	}
+	if !cmd.Flags().Changed("for") {
+		m.For = map[string]time.Duration{"loss": 10 * time.Minute, "rest": time.Minute}[name]
+	}
+	return m
+}
+
+func labMeasure(cmd *cobra.Command, name string, opts lab.Options, m lab.Measure, asJSON bool) error {
+	r, err := lab.RunMeasure(cmd.Context(), name, opts, m)
+	if r == nil {
+		return err
+	}
+	write := r.WriteText
+	if asJSON {
+		write = r.WriteJSON
+	}
+	err = errors.Join(err, write(cmd.OutOrStdout()))
+	if err == nil && len(r.Failures) > 0 {
+		err = fmt.Errorf("%s: %d promises broken", name, len(r.Failures))
+	}
+	return err
+}
+
+// labVerbs are what a running lab can be told.
+var labVerbs = []struct{ verb, args, short string }{
+	{lab.VerbCut, "SITE", "Take a site's uplink away"},
+	{lab.VerbHeal, "SITE", "Give a site's uplink back, whole"},
+	{lab.VerbLoss, "SITE PERCENT", "Lose a share of packets on a site's uplink, each way"},
+	{lab.VerbKill, "NODE", "End a node's agent as a power cut would"},
+	{lab.VerbStart, "NODE", "Start a node's agent again"},
+	{lab.VerbPause, "NODE", "Stop a node's agent in its tracks"},
+	{lab.VerbResume, "NODE", "Let a paused agent go on"},
+	{lab.VerbStop, "", "End the running lab"},
+}
+
+func labVerbCommand(verb, args, short string) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   strings.TrimSpace(verb + " " + args),
+		Short: short,
+		Args:  cobra.ExactArgs(len(strings.Fields(args))),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return lab.Tell(cmd.Context(), dir, verb, args...)
+		},
+	}
+	dirFlag(cmd, &dir)
+	return cmd
+}
+
+// labRoles are the hosts of the lab that run no agent; the lab starts them.
+func labRoles() []*cobra.Command {
+	roles := []*cobra.Command{
+		{
+			Use: "probe-namespaces", Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error { return lab.ProbeInside() },
+		},
+		{
+			Use: "serve-cloud FILE", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return lab.ServeCloud(cmd.Context(), args[0], cmd.ErrOrStderr())
+			},
+		},
+		{
+			Use: "serve-app NAME ADDR:PORT", Args: cobra.ExactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				addr, err := netip.ParseAddrPort(args[1])
+				if err != nil {
+					return usageError(err)
+				}
+				return lab.ServeApp(cmd.Context(), args[0], addr)
+			},
+		},
+		{
+			Use: "serve-user URL RATE", Args: cobra.ExactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				rate, err := strconv.Atoi(args[1])
+				if err != nil {
+					return usageError(err)
+				}
+				return lab.ServeUser(cmd.Context(), args[0], rate, cmd.OutOrStdout())
+			},
+		},
+	}
+	for _, r := range roles {
+		r.Hidden, r.Short = true, "A host of the lab"
+	}
+	return roles
+}
