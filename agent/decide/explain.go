@@ -20,7 +20,7 @@ func Explain(p *Plan, s *Snapshot, subject string) (lines []string, ok bool) {
 	}
 	for i := range p.Routes {
 		if p.Routes[i].Route == subject {
-			return append(explainRoute(p, &p.Routes[i]), about(p, subject)...), true
+			return append(explainRoute(p, s, &p.Routes[i]), about(p, subject)...), true
 		}
 	}
 	if m := member(s, subject); m != nil {
@@ -53,7 +53,7 @@ func explainSite(st *SiteStatus, s *Snapshot) []string {
 	return lines
 }
 
-func explainRoute(p *Plan, r *RouteStatus) []string {
+func explainRoute(p *Plan, s *Snapshot, r *RouteStatus) []string {
 	head := fmt.Sprintf("route %s: %s", r.Route, r.State)
 	if !r.Until.IsZero() {
 		head += ", this step ends at " + clock(r.Until)
@@ -70,7 +70,7 @@ func explainRoute(p *Plan, r *RouteStatus) []string {
 			}
 		}
 	}
-	return append(lines, writer(p))
+	return append(lines, writer(p, s))
 }
 
 func weights(w *PoolStatus) string {
@@ -94,11 +94,11 @@ func where(site string) string {
 	return "site " + site
 }
 
-func writer(p *Plan) string {
+func writer(p *Plan, s *Snapshot) string {
 	if p.Leader == "" {
 		return "  nobody writes to AWS: " + reasonText(p.LeaderReason)
 	}
-	who := "another gateway, " + p.Leader.Short() + ","
+	who := label(s, p.Leader)
 	if p.Cloud != nil && p.Cloud.Write {
 		who = "this node"
 	}

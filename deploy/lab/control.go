@@ -50,7 +50,12 @@ func (l *Lab) serveControl() error {
 	l.control.Go(func() { _ = srv.Serve(ln) })
 	l.control.Go(func() {
 		<-ctx.Done()
-		_ = srv.Close()
+		// Whoever asked to stop gets an answer first.
+		bye, done := context.WithTimeout(context.Background(), time.Second)
+		defer done()
+		if srv.Shutdown(bye) != nil {
+			_ = srv.Close()
+		}
 	})
 	return nil
 }
