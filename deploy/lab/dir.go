@@ -27,9 +27,16 @@ const (
 // to 108 bytes, for the longest name in the lab directory.
 const socketRoom = 108 - len("/gpu-100/agent.sock") - 1
 
+// outsideDirEnv tells a process inside the lab's user namespace, where every
+// user is root, the default directory of the user who started it.
+const outsideDirEnv = "DRAWBRIDGE_LAB_OUTSIDE_DIR"
+
 // DefaultDir is where a lab lives unless the user says otherwise: private to
 // the user, and short, because unix sockets are in it.
 func DefaultDir() string {
+	if dir := os.Getenv(outsideDirEnv); dir != "" && Inside() {
+		return dir
+	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		if st, err := os.Stat(dir); err == nil && st.IsDir() {
 			return filepath.Join(dir, "drawbridge-lab")

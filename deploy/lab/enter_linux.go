@@ -74,7 +74,7 @@ func insideCommand(ctx context.Context, args []string) (*exec.Cmd, error) {
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		return os.ErrProcessDone // an orderly end is success, for Wait too
 	}
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Env = append(os.Environ(), insideEnv+"=1", outsideDirEnv+"="+DefaultDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		UidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
