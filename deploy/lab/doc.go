@@ -16,7 +16,8 @@
 // network.
 //
 // It may import the street's rooms (agent/api's client, agent/config, the
-// cloud fake) and netlink, netns, nftables and x/sys. It never reaches into an
+// cloud fake) and netlink, netns, nftables and x/sys, and wireguard-go, which
+// runs bare beside the agents to compare them with. It never reaches into an
 // agent: what an operator cannot do through files, commands and sockets, the
 // lab cannot do either.
 package lab

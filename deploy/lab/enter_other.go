@@ -37,3 +37,5 @@ func refusedHere() error {
 }
 
 func routeVia(netip.Prefix, netip.Addr) error { return refusedHere() }
+
+func addressLink(string, netip.Prefix) error { return refusedHere() }

@@ -47,6 +47,28 @@ func TestLabDemo(t *testing.T) {
 	}
 }
 
+// TestLabThroughput measures once; how much is for people to read.
+func TestLabThroughput(t *testing.T) {
+	binary := buildBinary(t)
+	if err := CheckNamespaces(t.Context()); err != nil {
+		t.Skipf("no namespaces here: %v", err)
+	}
+	dir := filepath.Join(shortDir(t), "lab")
+	out := runLab(t, binary, 4*time.Minute, "measure", "throughput", "--runs", "1", "--json", "--mode", string(Namespaces), "--dir", dir)
+	var r Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("decode %q: %v", out, err)
+	}
+	if len(r.Figures) != 8 || len(r.Failures) > 0 {
+		t.Errorf("%d figures, want 8; failures %v", len(r.Figures), r.Failures)
+	}
+	for _, f := range r.Figures {
+		if !(f.Worst() > 0) {
+			t.Errorf("%s is %v", f.Name, f.Values)
+		}
+	}
+}
+
 // TestLabControl brings a lab up and speaks to its control socket.
 func TestLabControl(t *testing.T) {
 	binary := buildBinary(t)

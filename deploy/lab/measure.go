@@ -13,7 +13,7 @@ import (
 
 // Measure says what to measure, and how much.
 type Measure struct {
-	Runs    int           // blackout, gateway-kill, join
+	Runs    int           // blackout, gateway-kill, join, throughput
 	Percent int           // loss
 	For     time.Duration // loss, rest
 	Command []string      // printed with the figures, so that they can be repeated
@@ -26,13 +26,15 @@ var measures = map[string]func(context.Context, Options, Measure, *Report) error
 	"loss":         measureLoss,
 	"join":         measureJoin,
 	"rest":         measureRest,
+	"throughput":   measureThroughput,
 }
 
 // Measures are the names that RunMeasure knows, sorted.
 func Measures() []string { return slices.Sorted(maps.Keys(measures)) }
 
 // RunMeasure makes one measurement. The report is complete also when the error
-// says that it could not be finished.
+// says that it could not be finished. An error matching [ErrNeedsNamespaces]
+// means that it was not begun on this ground.
 func RunMeasure(ctx context.Context, name string, opts Options, m Measure) (*Report, error) {
 	do := measures[name]
 	if do == nil {

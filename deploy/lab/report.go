@@ -22,7 +22,8 @@ type Report struct {
 	Runs          int        `json:"runs"`
 	Machine       Machine    `json:"machine"`
 	Figures       []Figure   `json:"figures"`
-	Failures      []string   `json:"failures"` // runs that broke a promise, in words
+	Failures      []string   `json:"failures"`          // runs that broke a promise, in words
+	Skipped       string     `json:"skipped,omitempty"` // why nothing was measured; "": it was
 	Timelines     []Timeline `json:"timelines,omitempty"`
 }
 
@@ -39,6 +40,7 @@ type Figure struct {
 	Name   string    `json:"name"`
 	Unit   string    `json:"unit"`
 	Values []float64 `json:"values"`
+	Higher bool      `json:"higher_is_better,omitempty"`
 }
 
 // Median is the middle value; NaN without values.
@@ -53,11 +55,14 @@ func (f Figure) Median() float64 {
 	return v[len(v)/2]
 }
 
-// Worst is the greatest value: every figure here is better when smaller. NaN
-// without values.
+// Worst is the greatest value, or the smallest of a figure that is better when
+// higher. NaN without values.
 func (f Figure) Worst() float64 {
 	if len(f.Values) == 0 {
 		return math.NaN()
+	}
+	if f.Higher {
+		return slices.Min(f.Values)
 	}
 	return slices.Max(f.Values)
 }
@@ -76,12 +81,24 @@ func newReport(measure string, mode Mode, command []string) *Report {
 
 // add appends a value to the figure of that name, making it at first.
 func (r *Report) add(name, unit string, value float64) {
+	f := r.figure(name, unit)
+	f.Values = append(f.Values, value)
+}
+
+// addHigher is add for what is better when higher.
+func (r *Report) addHigher(name, unit string, value float64) {
+	f := r.figure(name, unit)
+	f.Higher = true
+	f.Values = append(f.Values, value)
+}
+
+func (r *Report) figure(name, unit string) *Figure {
 	i := slices.IndexFunc(r.Figures, func(f Figure) bool { return f.Name == name })
 	if i < 0 {
 		r.Figures = append(r.Figures, Figure{Name: name, Unit: unit})
 		i = len(r.Figures) - 1
 	}
-	r.Figures[i].Values = append(r.Figures[i].Values, value)
+	return &r.Figures[i]
 }
 
 func (r *Report) addSeconds(name string, s *Seconds) {
@@ -103,6 +120,10 @@ func (r *Report) WriteJSON(w io.Writer) error {
 
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
+	if r.Skipped != "" {
+		_, err := fmt.Fprintf(w, "%s, %s: skipped: %s\n\n", r.Measure, r.Mode, r.Skipped)
+		return err
+	}
 	fmt.Fprintf(w, "%s, %s, %d runs; %d cores, Linux %s, %s\n$ %s\n\n",
 		r.Measure, r.Mode, r.Runs, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Command)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

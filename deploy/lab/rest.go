@@ -62,23 +62,26 @@ func measureRest(ctx context.Context, opts Options, m Measure, r *Report) error 
 	})
 }
 
-func (l *Lab) usage(node string) (usage, error) {
-	p := l.crew.find(agentName(node))
+func (l *Lab) usage(node string) (usage, error) { return l.usageOf(agentName(node)) }
+
+// usageOf reads what a process of the lab has used.
+func (l *Lab) usageOf(name string) (usage, error) {
+	p := l.crew.find(name)
 	if p == nil || p.ended() {
-		return usage{}, fmt.Errorf("%s is not running", node)
+		return usage{}, fmt.Errorf("%s is not running", name)
 	}
 	dir := "/proc/" + strconv.Itoa(p.cmd.Process.Pid)
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
-		return usage{}, fmt.Errorf("read usage of %s (is /proc of this PID namespace mounted?): %w", node, err)
+		return usage{}, fmt.Errorf("read usage of %s (is /proc of this PID namespace mounted?): %w", name, err)
 	}
 	statm, err := os.ReadFile(dir + "/statm")
 	if err != nil {
-		return usage{}, fmt.Errorf("read usage of %s: %w", node, err)
+		return usage{}, fmt.Errorf("read usage of %s: %w", name, err)
 	}
 	u, err := parseUsage(string(stat), string(statm), os.Getpagesize())
 	if err != nil {
-		return u, fmt.Errorf("read usage of %s: %w", node, err)
+		return u, fmt.Errorf("read usage of %s: %w", name, err)
 	}
 	return u, nil
 }

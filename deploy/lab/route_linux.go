@@ -15,3 +15,19 @@ func routeVia(prefix netip.Prefix, via netip.Addr) error {
 	}
 	return nil
 }
+
+// addressLink gives a link of this host an address, with the route that comes
+// with it, and brings it up.
+func addressLink(link string, addr netip.Prefix) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", link, err)
+	}
+	if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
+		return fmt.Errorf("address %s on %s: %w", addr, link, err)
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("bring up %s: %w", link, err)
+	}
+	return nil
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestLabCommandLine(t *testing.T) {
+	for _, tt := range []struct {
+		args           string
+		code           int
+		stdout, stderr string // parts that must be there
+	}{
+		{"lab", 0, "lab [command]", ""},
+		{"lab", 0, "--keep", ""},
+		{"lab measure --help", 0, "throughput    one TCP stream", ""},
+		{"lab demoo", 2, "", "Did you mean this?\n\tdemo"},
+		{"lab --keep now", 2, "", `unknown command "now"`},
+		{"lab --keep --mode moon", 2, "", `unknown mode "moon"`},
+		{"lab measure speed", 2, "", "speed"},
+		{"lab measure throughput --mode loopback", 1, "", "needs the ground of namespaces"},
+		{"lab draw-stream http://127.0.0.1/ soon 3s", 2, "", "soon"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			code, stdout, stderr := call(t, strings.Fields(tt.args)...)
+			if code != tt.code || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
+				t.Errorf("exit code %d, want %d\n%s%s", code, tt.code, stdout, stderr)
+			}
+		})
+	}
+}
