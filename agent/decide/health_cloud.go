@@ -45,16 +45,18 @@ func (c *scene) healthCloud() {
 	}
 }
 
+const unreadNext = "check credentials, permissions, the region and names in the configuration, and the path to AWS"
+
 func (c *scene) unread(subject string, read time.Time, err string) {
 	if err == "" {
 		return
 	}
 	text := "last reading of %s kept; the newest failed: %s"
 	if read.IsZero() {
-		c.report("aws-unread", Warning, subject, "check credentials, permissions (drawbridge iam-policy) and the path to AWS", "never read: %s", err)
+		c.report("aws-unread", Warning, subject, unreadNext, "never read: %s", err)
 		return
 	}
-	c.report("aws-unread", Warning, subject, "check credentials, permissions (drawbridge iam-policy) and the path to AWS",
+	c.report("aws-unread", Warning, subject, unreadNext,
 		text, read.UTC().Format("15:04:05"), err)
 }
 

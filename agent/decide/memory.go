@@ -33,6 +33,8 @@ type SiteMemory struct {
 	Since   time.Time        `json:"since"`         // of the verdict
 	Known   time.Time        `json:"known"`         // when the site was first known
 	Seen    time.Time        `json:"seen,omitzero"` // newest proof of a node, also of one no longer probed
+	Lit     time.Time        `json:"lit,omitzero"`  // since when the own view has been lit; zero: it is not
+	Steady  bool             `json:"steady,omitempty"`
 }
 
 // RouteMemory is what is remembered of a route.

@@ -46,6 +46,9 @@ func (c *scene) recallSite(p *place) SiteMemory {
 	if mem.Seen.Before(c.s.Sight.Started) {
 		mem.Seen = time.Time{}
 	}
+	if c.m.restarted(c.old) {
+		mem.Lit, mem.Steady = time.Time{}, false
+	}
 	return mem
 }
 
@@ -62,6 +65,7 @@ func (c *scene) site(p *place, mem *SiteMemory) SiteStatus {
 	if c.gateway() && len(p.servers) > 0 {
 		st.Own.State, why = verdict.Own(c.now, c.seen(mem), pace.DarkAfter, c.t.StartGrace)
 	}
+	mem.noteLight(c.now, st.Own.State)
 	if !mem.Seen.IsZero() {
 		st.Own.LastProof = c.now.Sub(mem.Seen)
 	}
@@ -81,9 +85,21 @@ func (c *scene) site(p *place, mem *SiteMemory) SiteStatus {
 	return st
 }
 
+// noteLight measures how long the own view has been lit without a break.
+func (m *SiteMemory) noteLight(now time.Time, own discovery.ViewState) {
+	switch {
+	case own != discovery.ViewLit:
+		m.Lit = time.Time{}
+	case m.Lit.IsZero():
+		m.Lit = now
+	default:
+		m.Steady = m.Steady || now.Sub(m.Lit) >= verdict.SteadyAfter
+	}
+}
+
 func (c *scene) seen(mem *SiteMemory) verdict.Seen {
 	sight := &c.s.Sight
-	v := verdict.Seen{LastProof: mem.Seen, Known: mem.Known, Started: sight.Started, At: sight.At, Paused: sight.Paused}
+	v := verdict.Seen{LastProof: mem.Seen, Known: mem.Known, Started: sight.Started, At: sight.At, Paused: sight.Paused, Steady: mem.Steady}
 	if sight.SendErr != "" {
 		v.SendErr = sight.SendErrSince
 	}

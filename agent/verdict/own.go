@@ -18,7 +18,17 @@ type Seen struct {
 	At        time.Time // of its report
 	Paused    time.Time // end of the last gap of its loop; zero: none
 	SendErr   time.Time // since when sending fails; zero: it works
+	// Steady: since Started and Known, the site was once lit for SteadyAfter
+	// without a break.
+	Steady bool
 }
+
+// SteadyAfter is how long a site must be lit after a start before its silence
+// counts at once. Two WireGuard peers that start together can answer each
+// other's first handshake and lose both; the next attempt comes after
+// REKEY_TIMEOUT, 5 s, and up to a third of a second of jitter (WireGuard
+// paper, section 6.4).
+const SteadyAfter = 6 * time.Second
 
 // Own is this observer's view of a site. The reason is set for lit and for
 // blind; dark needs none.
@@ -41,7 +51,7 @@ func Own(now time.Time, s Seen, darkAfter, grace time.Duration) (discovery.ViewS
 	if !s.SendErr.IsZero() && now.Sub(s.SendErr) >= min(time.Second, darkAfter/2) {
 		return discovery.ViewBlind, discovery.ReasonSendErrors
 	}
-	if !proven && now.Before(later(s.Started, s.Known).Add(grace)) {
+	if !s.Steady && now.Before(later(s.Started, s.Known).Add(grace)) {
 		return discovery.ViewBlind, discovery.ReasonStarting
 	}
 	return discovery.ViewDark, ""

@@ -36,7 +36,8 @@ func TestOwn(t *testing.T) {
 		{"never proven, long after the start", base, discovery.ViewDark, ""},
 		{"never proven, just started", with(func(s *Seen) { s.Started, s.Known = ago(29), ago(29) }), discovery.ViewBlind, discovery.ReasonStarting},
 		{"never proven, site just known", with(func(s *Seen) { s.Known = ago(29) }), discovery.ViewBlind, discovery.ReasonStarting},
-		{"proven, then dark, just started", with(func(s *Seen) { s.Started, s.LastProof = ago(10), ago(3) }), discovery.ViewDark, ""},
+		{"proven for a moment, just started", with(func(s *Seen) { s.Started, s.LastProof = ago(10), ago(3) }), discovery.ViewBlind, discovery.ReasonStarting},
+		{"steady, then dark, just started", with(func(s *Seen) { s.Started, s.LastProof, s.Steady = ago(10), ago(3), true }), discovery.ViewDark, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, why := Own(now, c.in, time.Second, 30*time.Second); got != c.want || why != c.why {

@@ -257,12 +257,18 @@ func (l *Lab) complete(ctx context.Context) error {
 	return nil
 }
 
+// steady is how long a site must have been up on every gateway before the lab
+// begins: a gateway does not trust a silence that comes earlier after a start.
+const steady = 7 * time.Second
+
 // lacking says what a gateway still misses of the whole mesh.
 func lacking(st api.Status, servers int) error {
 	site, ok := siteIn(st, SiteRoom)
 	switch {
 	case !ok || site.Verdict != "up":
 		return fmt.Errorf("site %s is not up yet", SiteRoom)
+	case site.Since == nil || time.Since(*site.Since) < steady:
+		return fmt.Errorf("site %s is up, but not yet for %s", SiteRoom, steady)
 	case site.Proven < servers:
 		return fmt.Errorf("%d of %d servers of %s answer", site.Proven, servers, SiteRoom)
 	case st.Leader.ID == "":
