@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -69,10 +70,11 @@ func New(o Options) (*Agent, error) {
 	if a.dir, err = statedir.Open(o.StateDir); err != nil {
 		return nil, err
 	}
+	a.id, err = readIdentity(a.dir, a.log.With("room", "identity"))
 	for _, r := range a.dir.Repairs() {
 		a.log.Warn("state directory repaired", "what", r)
 	}
-	if a.id, err = readIdentity(a.dir, a.log.With("room", "identity")); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	var b [8]byte
@@ -257,6 +259,9 @@ func (a *Agent) settings() decide.Settings {
 // remembered are the endpoints on disk; a damaged file is as good as none.
 func (a *Agent) remembered() []discovery.Endpoint {
 	es, err := a.dir.Endpoints()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a first start
+	}
 	if err != nil {
 		a.log.Warn("remembered endpoints unreadable: peers must dial first", "err", err)
 		return nil
@@ -267,6 +272,9 @@ func (a *Agent) remembered() []discovery.Endpoint {
 // importRecords hands the records on disk to the gossip.
 func (a *Agent) importRecords() {
 	blobs, err := a.dir.Peers()
+	if errors.Is(err, fs.ErrNotExist) {
+		return // a gateway's first start
+	}
 	if err != nil {
 		a.log.Warn("remembered records unreadable: this node needs a gateway that knows it", "err", err)
 		return
@@ -281,6 +289,7 @@ func (a *Agent) enrolment(ctx context.Context) (task, error) {
 		a.log.Warn("this gateway has no issuing certificate: hosts join through the others", "err", err)
 		return nil, nil
 	}
+	a.checkLedger()
 	server := enroll.NewServer(enroll.Options{
 		Dir: a.dir, Seeds: a.seeds, Logger: a.log.With("room", "enroll"),
 		Introduce: func(chain [][]byte) {
@@ -303,6 +312,23 @@ func (a *Agent) enrolment(ctx context.Context) (task, error) {
 		return nil, fmt.Errorf("listen for joining hosts: %w", err)
 	}
 	return named{server.String(), func(ctx context.Context) error { return server.Run(ctx, ln) }}, nil
+}
+
+// checkLedger tells at the start what would otherwise be told to the next host
+// that joins. None of it is needed for traffic.
+func (a *Agent) checkLedger() {
+	_, issuer := a.dir.Issuer()
+	_, ledger := a.dir.Allocations()
+	_, root := a.dir.RootKey()
+	if errors.Is(root, fs.ErrNotExist) {
+		root = nil // kept offline
+	}
+	if err := errors.Join(issuer, ledger); err != nil {
+		a.log.Error("this gateway will refuse hosts that want to join", "err", err)
+	}
+	if root != nil {
+		a.log.Error("this gateway will refuse gateways that want to join", "err", root)
+	}
 }
 
 // seeds are the records that a new node starts with: gateways first.

@@ -60,8 +60,16 @@ func (h host) endpoint() netip.AddrPort {
 // start runs the agent until the returned function is called.
 func (h host) start(t *testing.T, services ...discovery.ServiceSpec) (stop func()) {
 	t.Helper()
+	return h.startWith(t, func(s *config.Settings) { s.Services = services })
+}
+
+// startWith is start with other settings.
+func (h host) startWith(t *testing.T, change func(*config.Settings)) (stop func()) {
+	t.Helper()
 	s := config.Default()
-	s.Backend, s.ListenPort, s.Socket, s.Services = tunnel.Netstack, h.port, h.socket(), services
+	s.Backend, s.ListenPort, s.Socket = tunnel.Netstack, h.port, h.socket()
+	s.Timing.StartGrace = 8 * time.Second // so that nobody waits half a minute
+	change(&s)
 	a, err := agent.New(agent.Options{Settings: s, StateDir: h.dir, Version: "test"})
 	if err != nil {
 		t.Fatal(err)

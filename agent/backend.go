@@ -37,7 +37,7 @@ func choose(want tunnel.Backend, iface string, mesh netip.Prefix, role discovery
 			return chosen{}, fmt.Errorf("backend tun: %w", err)
 		}
 		if err := userspace.Clash(mesh, iface); err != nil {
-			return chosen{}, err
+			return chosen{}, fmt.Errorf("backend tun: %w, take that route away, or set backend: netstack", err)
 		}
 		d := userspace.New(userspace.Options{Interface: iface, Forward: forward, Logger: log.With("room", "userspace")})
 		return chosen{d, want, iface, why}, nil

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -28,12 +29,16 @@ var ErrNotJoined = errors.New("this host belongs to no mesh yet: run `drawbridge
 
 // readIdentity reads and checks the whole identity. An expired certificate is
 // a warning: it must not cut a living data plane.
-func readIdentity(dir *statedir.Dir, log *slog.Logger) (*identity, error) {
+func readIdentity(dir *statedir.Dir, log *slog.Logger) (_ *identity, err error) {
 	if !dir.Joined() {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNotJoined)
 	}
 	var id identity
-	var err error
+	defer func() {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; restore the whole directory from one backup, or empty it and join again with a new token", err)
+		}
+	}()
 	if id.node, err = dir.Node(); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ import (
 // 108 bytes with its closing zero (unix(7)).
 const maxSocketPath = 107
 
+const otherSocket = "choose a path that this user may write with --socket or $DRAWBRIDGE_SOCKET, or run as root"
+
 // ErrSocketTaken tells that another living process answers on the socket.
 var ErrSocketTaken = errors.New("another agent answers on the socket")
 
@@ -26,14 +28,14 @@ func claim(ctx context.Context, path string) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("listen on socket %s: path has %d bytes, %d are possible; choose a shorter --socket", path, len(path), maxSocketPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make socket directory: %w", err)
+		return nil, fmt.Errorf("make socket directory: %w; %s", err, otherSocket)
 	}
 	if err := clearStale(ctx, path); err != nil {
 		return nil, err
 	}
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listen on socket: %w", err)
+		return nil, fmt.Errorf("listen on socket: %w; %s", err, otherSocket)
 	}
 	// Removed by release, and only while it is still ours.
 	ln.SetUnlinkOnClose(false)

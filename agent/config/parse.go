@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/goccy/go-yaml"
@@ -42,10 +43,18 @@ func Parse(name string, r io.Reader) (Settings, error) {
 // Load reads and checks the file at path.
 func Load(path string) (Settings, error) {
 	f, err := os.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Settings{}, fmt.Errorf("open configuration: %w; check the name, or leave it out to run with the defaults", err)
+	case errors.Is(err, fs.ErrPermission):
+		return Settings{}, fmt.Errorf("open configuration: %w; let this user read it, or run as its owner", err)
+	case err != nil:
 		return Settings{}, fmt.Errorf("open configuration: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return Settings{}, fmt.Errorf("open configuration %s: a directory; name the file in it", path)
+	}
 	return Parse(path, f)
 }
 

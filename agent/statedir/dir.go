@@ -27,7 +27,8 @@ type Dir struct {
 
 // Open opens an existing directory. A missing one is an error that matches
 // [fs.ErrNotExist]. Permissions that let others in are repaired, see
-// [Dir.Repairs]; if that is not possible the directory is refused.
+// [Dir.Repairs]; if that is not possible the directory is refused. So is one
+// that others may enter and that is plainly not ours: it is left alone.
 func Open(path string) (*Dir, error) {
 	d := &Dir{path: filepath.Clean(path)}
 	st, err := os.Stat(d.path)
@@ -41,14 +42,55 @@ func Open(path string) (*Dir, error) {
 	case !st.IsDir():
 		return nil, fmt.Errorf("open state directory %s: not a directory", d.path)
 	}
+	// Stat needs no right on the directory itself; reading and writing do.
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("open state directory %s: %w; run as its owner (root for the system's agent)", d.path, err)
+	}
+	if st.Mode().Perm()&0o077 != 0 && !ours(entries) {
+		// Taking /etc from everybody on account of a slip would be worse.
+		return nil, fmt.Errorf("open state directory %s: it holds other files and nothing of ours, and others may enter it; name another with --state-dir", d.path)
+	}
 	if err := d.tighten(d.path, st, dirMode); err != nil {
 		return nil, err
 	}
-	// Stat needs no right on the directory itself; reading and writing do.
-	if _, err := os.ReadDir(d.path); err != nil {
-		return nil, fmt.Errorf("open state directory %s: %w; run as its owner (root for the system's agent)", d.path, err)
+	return d, d.tightenKeys(entries)
+}
+
+// ours reports whether a directory is a state directory, or may become one
+// (an empty file system has lost+found).
+func ours(entries []fs.DirEntry) bool {
+	others := 0
+	for _, e := range entries {
+		switch e.Name() {
+		case fileNode, fileUnfinished, fileIdentity, fileRootKey, lockAgent:
+			return true
+		case "lost+found":
+		default:
+			others++
+		}
 	}
-	return d, nil
+	return others == 0
+}
+
+// tightenKeys looks after keys that an agent does not read every day.
+func (d *Dir) tightenKeys(entries []fs.DirEntry) error {
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".key" || !e.Type().IsRegular() {
+			continue
+		}
+		st, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // gone since
+		}
+		if err != nil {
+			return fmt.Errorf("open state directory: %w", err)
+		}
+		if err := d.tighten(filepath.Join(d.path, e.Name()), st, fileMode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Create opens the directory, making it first, with its parents, if need be.

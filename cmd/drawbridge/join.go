@@ -48,6 +48,9 @@ never from the command line, which every user of the host can read.`,
 				return err
 			}
 			if o.Token, err = pki.ParseToken(text); err != nil {
+				if errors.Is(err, pki.ErrTokenVersion) {
+					return err // it says what to do
+				}
 				return fmt.Errorf("%w; copy the whole line that `drawbridge token create` printed", err)
 			}
 			if o.Name, err = nodeName(o.Name); err != nil {
@@ -118,7 +121,7 @@ func tokenText(cmd *cobra.Command, file string) (string, error) {
 	case file != "" && file != "-":
 		f, err := os.Open(file)
 		if err != nil {
-			return "", fmt.Errorf("read token: %w", err)
+			return "", fmt.Errorf("read token: %w; name a file that this user can read with --token-file, or pipe the token in", err)
 		}
 		defer f.Close()
 		in = f
@@ -129,10 +132,10 @@ func tokenText(cmd *cobra.Command, file string) (string, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(in, maxTokenFile+1))
 	if err != nil {
-		return "", fmt.Errorf("read token: %w", err)
+		return "", fmt.Errorf("read token: %w; --token-file wants a file with the token in it", err)
 	}
 	if len(b) > maxTokenFile {
-		return "", fmt.Errorf("read token: more than %d bytes; this is not a token", maxTokenFile)
+		return "", fmt.Errorf("read token: more than %d bytes; this is not a token, copy the whole line that `drawbridge token create` printed", maxTokenFile)
 	}
 	return string(b), nil
 }

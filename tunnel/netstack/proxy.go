@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"drawbridge/tunnel"
@@ -71,6 +72,9 @@ func (p *Connect) Run(ctx context.Context) error {
 		return fmt.Errorf("listen on %q: not a loopback address with a port; the proxy is for this host only", p.Listen)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen on %s: %w; stop the other process or set another connect_proxy", p.Listen, tunnel.ErrPortTaken)
+	}
 	if err != nil {
 		return fmt.Errorf("listen for connect proxy: %w", err)
 	}

@@ -94,7 +94,11 @@ func Translate(err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return fmt.Errorf("%w: %s: %s", sentinel(api.ErrorCode(), status(err)), api.ErrorCode(), api.ErrorMessage())
 	}
-	if api, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+	// The SDK gives this error no type of its own.
+	if strings.Contains(err.Error(), "get identity: get credentials") {
+		return fmt.Errorf("%w: this host has no AWS credentials; attach a role to the instance, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %w", discovery.ErrUnavailable, err)
+	}
+	if api, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && api.HTTPStatusCode() != 0 {
 		return fmt.Errorf("%w: HTTP status %d without an AWS error: %w", discovery.ErrUnavailable, api.HTTPStatusCode(), api.Err)
 	}
 	return fmt.Errorf("%w: %w", discovery.ErrUnavailable, err)
