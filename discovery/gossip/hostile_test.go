@@ -454,3 +454,26 @@ func TestPrivateKeyOfAnotherRootCannotImport(t *testing.T) {
 		t.Errorf("%d members after import of an export, want 3", got)
 	}
 }
+
+// TestExportNamesGatewaysFirst: a joiner is given as many records as fit into
+// an answer, and can do nothing without the gateways'.
+func TestExportNamesGatewaysFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVillage(t)
+		all := v.populate(2, 6)
+		v.within(20*time.Second, "eight nodes see each other", allSee(all))
+		joiner, err := New(v.person(9, discovery.RoleServer).options(v.w, v.root))
+		if err != nil {
+			t.Fatal(err)
+		}
+		joiner.Import(all[7].Export()[:2])
+		for _, m := range joiner.Members() {
+			if m.ID != joiner.opt.Self.ID && m.Role != discovery.RoleGateway {
+				t.Errorf("%s among the first two", m.Role)
+			}
+		}
+		if n := len(joiner.Members()); n != 3 {
+			t.Errorf("%d members, want self and two gateways", n)
+		}
+	})
+}

@@ -143,10 +143,19 @@ func (g *Gossip) Import(blobs [][]byte) {
 
 // Export gives every verified record as a blob that proves itself: chain and
 // record, or the chain alone for a node that was only introduced. For the disk
-// and for new joiners. Sorted by node.
+// and for new joiners. Gateways first, then by node: a joiner that is given
+// only as many as fit needs those.
 func (g *Gossip) Export() [][]byte {
-	var blobs [][]byte
-	for _, it := range g.book.items(nil, true) {
+	var ids []discovery.NodeID
+	for _, gateways := range []bool{true, false} {
+		for _, m := range g.book.members() {
+			if (m.Role == discovery.RoleGateway) == gateways {
+				ids = append(ids, m.ID)
+			}
+		}
+	}
+	blobs := make([][]byte, 0, len(ids))
+	for _, it := range g.book.items(ids, true) {
 		blobs = append(blobs, appendItem(frame(g.tag, kindItems), it))
 	}
 	return blobs
