@@ -51,7 +51,7 @@ type Settings struct {
 	Timing    Timing
 }
 
-// Timing are the times of the verdict, with RELIABILITY's figures as defaults
+// Timing are the times of the verdict. Zero fields take the defaults
 // (see Defaults).
 type Timing struct {
 	Pulse      time.Duration // between pulses; 0: by the number of nodes
