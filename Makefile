@@ -51,7 +51,7 @@ bench: ## benchmarks of the rules and the decoders
 	go test -run '^$$' -bench . -benchmem ./agent/decide ./discovery/probe
 
 .PHONY: figures
-figures: build ## the figures of the README, measured here (about forty minutes)
+figures: build ## the figures of the README, measured here (about half an hour)
 	@$(BIN) lab measure all
 
 .PHONY: clean
