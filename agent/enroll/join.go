@@ -139,7 +139,7 @@ type joining struct {
 }
 
 // prepare takes the keys of an unfinished run, so that the gateway knows us
-// again, or makes new ones, in memory for now.
+// again, or makes new ones; those reach the disk just before the question goes out.
 func (j *joining) prepare() error {
 	if _, err := j.dir.RootKey(); err == nil {
 		// An init that did not finish: its mesh has no member. Begin refuses
