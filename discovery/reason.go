@@ -46,3 +46,13 @@ const (
 	ReasonDraining      Reason = "draining"        // route moves away from a gateway that leaves
 	ReasonRouteMissing  Reason = "route-missing"   // there is no route yet
 )
+
+// Reasons of revocations and quarantine.
+const (
+	ReasonOperator   Reason = "operator"   // a person said so
+	ReasonWentAway   Reason = "left"       // the node itself left for good
+	ReasonEphemeral  Reason = "ephemeral"  // a node made to come and go has gone
+	ReasonTerminated Reason = "terminated" // its cloud instance no longer exists
+	ReasonReplaced   Reason = "replaced"   // a rebuilt host took its name
+	ReasonClone      Reason = "clone"      // two hosts use one identity
+)

@@ -196,16 +196,69 @@ func TestCertificateHealth(t *testing.T) {
 	}{{11 * 24 * time.Hour, ""}, {9 * 24 * time.Hour, Warning}, {time.Hour, Broken}, {-time.Hour, Broken}} {
 		s := g.snapshot(a)
 		s.Self.NotAfter = g.now.Add(c.left)
-		_, p := Decide(g.now, a.mem, s)
-		got := Severity("")
-		for _, h := range p.Health {
-			if h.Code == "certificate-expiring" {
-				got = h.Severity
-			}
+		code := "certificate-expiring"
+		if c.left <= 0 {
+			code = "certificate-expired"
 		}
-		if got != c.want {
+		_, p := Decide(g.now, a.mem, s)
+		if got := severityOf(p, code); got != c.want {
 			t.Errorf("%s left: %q, want %q", c.left, got, c.want)
 		}
+	}
+}
+
+func severityOf(p *Plan, code string) Severity {
+	for _, h := range p.Health {
+		if h.Code == code {
+			return h.Severity
+		}
+	}
+	return ""
+}
+
+func TestTrustHealth(t *testing.T) {
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		name string
+		code string
+		set  func(s *Snapshot, now time.Time)
+		want Severity
+	}{
+		{"own revocation", "revoked", func(s *Snapshot, _ time.Time) { s.Trust.Revoked = "operator" }, Broken},
+		{"short life, two thirds gone", "certificate-expiring", func(s *Snapshot, now time.Time) {
+			s.Trust.Life, s.Self.NotAfter = time.Hour, now.Add(19*time.Minute)
+		}, Warning},
+		{"short life, half gone", "certificate-expiring", func(s *Snapshot, now time.Time) {
+			s.Trust.Life, s.Self.NotAfter = time.Hour, now.Add(29*time.Minute)
+		}, ""},
+		{"renewal failed just now", "renewal-failing", func(s *Snapshot, now time.Time) {
+			s.Trust.RenewErr, s.Trust.RenewSince = "no gateway", now.Add(-time.Hour)
+		}, ""},
+		{"renewal failed for days", "renewal-failing", func(s *Snapshot, now time.Time) {
+			s.Trust.RenewErr, s.Trust.RenewSince = "no gateway", now.Add(-2*day)
+		}, Warning},
+		{"issuer with half a year", "issuer-expiring", func(s *Snapshot, now time.Time) { s.Trust.IssuerEnds = now.Add(180 * day) }, ""},
+		{"issuer with two months", "issuer-expiring", func(s *Snapshot, now time.Time) { s.Trust.IssuerEnds = now.Add(60 * day) }, Warning},
+		{"issuer with a week", "issuer-expiring", func(s *Snapshot, now time.Time) { s.Trust.IssuerEnds = now.Add(7 * day) }, Broken},
+		{"clocks agree", "clock-skew", func(s *Snapshot, _ time.Time) { s.Trust.Skew, s.Trust.SkewWith = 29*time.Second, "gw-a" }, ""},
+		{"clock a minute ahead", "clock-skew", func(s *Snapshot, _ time.Time) { s.Trust.Skew, s.Trust.SkewWith = time.Minute, "gw-a" }, Warning},
+		{"clock of 1970", "clock-skew", func(s *Snapshot, now time.Time) { s.Trust.Skew, s.Trust.SkewWith = -now.Sub(time.Unix(0, 0)), "gw-a" }, Broken},
+		{"never compared", "clock-skew", func(s *Snapshot, _ time.Time) { s.Trust.Skew = time.Hour }, ""},
+		{"another's certificate ended", "peer-certificate-expired", func(s *Snapshot, now time.Time) { s.Members[2].NotAfter = now.Add(-day) }, Warning},
+		{"a name twice", "name-conflict", func(s *Snapshot, _ time.Time) { s.Members[2].Name = s.Members[3].Name }, Warning},
+		{"a name once", "name-conflict", func(*Snapshot, time.Time) {}, ""},
+		{"a node behind in a rotation", "roots-behind", func(s *Snapshot, _ time.Time) { s.Trust.Behind = []string{"gpu-1"} }, Note},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := small()
+			a := g.actor("gw-a")
+			s := g.snapshot(a)
+			c.set(s, g.now)
+			_, p := Decide(g.now, a.mem, s)
+			if got := severityOf(p, c.code); got != c.want {
+				t.Errorf("%s: %q, want %q", c.code, got, c.want)
+			}
+		})
 	}
 }
 

@@ -10,16 +10,10 @@ import (
 	"drawbridge/discovery"
 )
 
-// certificateWarn is when a certificate that should have been renewed long ago
-// (they renew at half of their 30 days) needs a person.
-const (
-	certificateWarn  = 10 * 24 * time.Hour
-	certificateError = 24 * time.Hour
-)
-
 // health lists what a person should know, worst first.
 func (c *scene) health() {
 	c.healthSelf()
+	c.healthTrust()
 	c.healthSites()
 	c.healthGateways()
 	if c.gateway() {
@@ -50,17 +44,6 @@ func (c *scene) report(code string, sev Severity, subject, next, text string, ar
 
 func (c *scene) healthSelf() {
 	me := c.s.Self
-	if left := me.NotAfter.Sub(c.now); !me.NotAfter.IsZero() && left < certificateWarn {
-		sev, text := Warning, "certificate expires on %s and was not renewed"
-		if left < certificateError {
-			sev = Broken
-		}
-		if left <= 0 {
-			text = "certificate expired on %s; traffic goes on, but others may refuse this node"
-		}
-		c.report("certificate-expiring", sev, name(me.ID, me.Name), "check that a gateway is reachable; it renews certificates",
-			text, me.NotAfter.UTC().Format("2006-01-02 15:04 MST"))
-	}
 	sight := &c.s.Sight
 	if sight.SendErr != "" && !c.within(sight.SendErrSince, time.Second) {
 		c.report("send-errors", Broken, name(me.ID, me.Name), "check the network device and routes of this host",
@@ -75,6 +58,8 @@ func (c *scene) healthSites() {
 	for i := range c.p.Sites {
 		s := &c.p.Sites[i]
 		switch {
+		case s.Verdict == Dark && c.place(s.Site).gone == s.Nodes:
+			c.report("site-dark", Broken, s.Site, "join a node there, or take the site out of the routes", "all %d nodes of the site were revoked", s.Nodes)
 		case s.Verdict == Dark:
 			c.report("site-dark", Broken, s.Site, "check the site's power and uplink; weights return by themselves",
 				"none of %d nodes answers any gateway (%s)", s.Nodes, s.Reason)

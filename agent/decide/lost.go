@@ -47,7 +47,8 @@ func (c *scene) goneAddr(p *place, a netip.Addr) bool {
 	}
 	i, ok := slices.BinarySearchFunc(p.byAddr, a, func(x int32, a netip.Addr) int { return c.mates[x].Addr.Compare(a) })
 	if !ok {
-		return true
+		// Who was revoked is not lost: no patience, out at once.
+		return !slices.ContainsFunc(c.s.Trust.Gone, func(g discovery.Gone) bool { return g.Addr == a })
 	}
 	// Who said goodbye and is silent is not lost: no patience, out at once.
 	m := &c.mates[p.byAddr[i]]

@@ -28,7 +28,7 @@ func (c *scene) connect() {
 		for len(remembered) > 0 && remembered[0].Node < m.ID {
 			remembered = remembered[1:]
 		}
-		if i == c.self {
+		if i == c.self || m.apart {
 			continue
 		}
 		n := path.Node{ID: m.ID, Role: m.Role, Key: tunnel.Key(m.WireGuard), Addr: m.Addr, Draining: m.Draining}

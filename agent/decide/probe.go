@@ -59,9 +59,12 @@ func (c *scene) probeSites(w *discovery.ProbeWish) int {
 			}
 		}
 		for _, n := range c.rank(p, c.quota(p)) {
+			if c.mates[n].apart {
+				continue
+			}
 			w.Peers = append(w.Peers, c.pulse(int(n), group, false))
 		}
-		if p.status != nil && len(p.servers) > 0 {
+		if p.status != nil && p.watched() > 0 {
 			w.Views = append(w.Views, p.status.Own)
 		}
 	}

@@ -46,4 +46,10 @@ var meanings = map[discovery.Reason]string{
 	discovery.ReasonGatewayDead:   "the gateway before is dead",
 	discovery.ReasonDraining:      "the gateway before drains",
 	discovery.ReasonRouteMissing:  "there was no route",
+	discovery.ReasonOperator:      "a person said so",
+	discovery.ReasonWentAway:      "it left for good",
+	discovery.ReasonEphemeral:     "it was made to come and go, and has gone",
+	discovery.ReasonTerminated:    "its cloud instance no longer exists",
+	discovery.ReasonReplaced:      "a rebuilt host took its name",
+	discovery.ReasonClone:         "two hosts use one identity",
 }

@@ -29,6 +29,7 @@ type scene struct {
 type mate struct {
 	*discovery.Member
 	proof time.Time // newest two-way proof; zero: none
+	apart bool      // in quarantine: evidence of its site, and nothing else
 	heard time.Time // newest sign of life
 }
 
@@ -38,6 +39,7 @@ type place struct {
 	members []int32     // every node
 	all     []int32     // nodes that have not left
 	servers []int32     // of these, the servers
+	gone    int         // servers that were revoked: lost, like those that left
 	seen    time.Time   // newest proof of a server
 	proof   time.Time   // newest proof of any node
 	byAddr  []int32     // members by address, made when first needed
@@ -56,7 +58,7 @@ func newScene(now time.Time, m Memory, s *Snapshot) *scene {
 // meet joins members with observations; both are sorted by node.
 func (c *scene) meet() {
 	c.mates = make([]mate, len(c.s.Members))
-	obs := c.s.Sight.Observations
+	obs, apart := c.s.Sight.Observations, c.s.Trust.Apart
 	for i := range c.s.Members {
 		m := &c.s.Members[i]
 		c.mates[i].Member = m
@@ -67,10 +69,14 @@ func (c *scene) meet() {
 			c.mates[i].proof = obs[0].Proof
 			c.mates[i].heard = later(obs[0].Proof, obs[0].Heard)
 		}
+		for len(apart) > 0 && apart[0].Node < m.ID {
+			apart = apart[1:]
+		}
+		c.mates[i].apart = len(apart) > 0 && apart[0].Node == m.ID
 		if m.ID == c.s.Self.ID {
 			c.self = i
 		}
-		if m.Role == discovery.RoleGateway && m.State != discovery.StateLeft {
+		if m.Role == discovery.RoleGateway && m.State != discovery.StateLeft && !c.mates[i].apart {
 			c.gates = append(c.gates, i)
 		}
 	}
@@ -95,7 +101,7 @@ func (c *scene) group() {
 		// A server that left is still watched until it is forgotten: that it
 		// left is only said, and a site whose last node left must turn dark,
 		// not unknown. A gateway that left has given up its vote.
-		if m.State == discovery.StateLeft && m.Role == discovery.RoleGateway {
+		if m.Role == discovery.RoleGateway && (m.State == discovery.StateLeft || m.apart) {
 			continue
 		}
 		p.all = append(p.all, int32(i))
@@ -103,6 +109,11 @@ func (c *scene) group() {
 		if m.Role != discovery.RoleGateway {
 			p.servers = append(p.servers, int32(i))
 			p.seen = later(p.seen, m.proof)
+		}
+	}
+	for _, g := range c.s.Trust.Gone {
+		if g.Role != discovery.RoleGateway {
+			visit(g.Site).gone++
 		}
 	}
 	for _, r := range c.s.Settings.Routes {
@@ -119,6 +130,9 @@ func (c *scene) group() {
 		return 1
 	})
 }
+
+// watched is how many servers a site has to answer for, the revoked included.
+func (p *place) watched() int { return len(p.servers) + p.gone }
 
 func (c *scene) place(site string) *place {
 	return find(c.places, site, func(p *place) string { return p.name })

@@ -30,9 +30,9 @@ func (c *scene) judge() {
 	}
 }
 
-// judged: a remote site with servers, or one that a route names.
+// judged: a remote site with servers, or that had some, or that a route names.
 func (c *scene) judged(p *place) bool {
-	return c.remote(p) && (len(p.servers) > 0 || len(p.all) == 0)
+	return c.remote(p) && (p.watched() > 0 || len(p.all) == 0)
 }
 
 // recallSite takes a site's memory along. A proof from before the prober
@@ -53,7 +53,7 @@ func (c *scene) recallSite(p *place) SiteMemory {
 }
 
 func (c *scene) site(p *place, mem *SiteMemory) SiteStatus {
-	st := SiteStatus{Site: p.name, Nodes: len(p.servers), LastSeen: mem.Seen}
+	st := SiteStatus{Site: p.name, Nodes: p.watched(), LastSeen: mem.Seen}
 	pace := c.pace(len(p.servers))
 	for _, i := range p.servers {
 		if c.within(c.mates[i].proof, pace.DarkAfter) {
@@ -62,7 +62,7 @@ func (c *scene) site(p *place, mem *SiteMemory) SiteStatus {
 	}
 	st.Own = discovery.View{Observer: c.s.Self.ID, Site: p.name, State: discovery.ViewBlind, LastProof: -1, Heard: c.now}
 	why := discovery.ReasonNotObserver
-	if c.gateway() && len(p.servers) > 0 {
+	if c.gateway() && p.watched() > 0 {
 		st.Own.State, why = verdict.Own(c.now, c.seen(mem), pace.DarkAfter, c.t.StartGrace)
 	}
 	mem.noteLight(c.now, st.Own.State)
@@ -70,7 +70,7 @@ func (c *scene) site(p *place, mem *SiteMemory) SiteStatus {
 		st.Own.LastProof = c.now.Sub(mem.Seen)
 	}
 	e := verdict.Evidence{
-		Observer: c.gateway(), Nodes: len(p.servers), Own: st.Own.State, Why: why,
+		Observer: c.gateway(), Nodes: p.watched(), Own: st.Own.State, Why: why,
 		Started: c.s.Sight.Started, LastProof: mem.Seen,
 	}
 	c.hear(p, &e, &st)

@@ -29,6 +29,8 @@ type Snapshot struct {
 
 	Cloud discovery.Readings
 
+	Trust discovery.Trust // own standing, and who is no longer trusted
+
 	// Lease is who may write to AWS, as far as a lease store knows. A nil
 	// Lease means there is no store: the lowest living gateway writes.
 	Lease *Lease

@@ -35,6 +35,8 @@ type actor struct {
 	since    time.Time // of this life of the agent
 	dead     bool
 	left     bool // said goodbye when it died
+	revoked  time.Time
+	apart    time.Time // in quarantine since
 	paused   bool
 	woke     time.Time // end of the last pause
 	sendErr  time.Time
@@ -101,7 +103,7 @@ func (g *stage) actor(name string) *actor {
 
 // reach: packets pass between two living nodes.
 func (g *stage) reach(a, b *actor) bool {
-	if a.dead || b.dead || a.paused || b.paused {
+	if a.dead || b.dead || a.paused || b.paused || a.cutOff() || b.cutOff() {
 		return false
 	}
 	for _, x := range []string{a.Name, a.Site, "*"} {
@@ -116,6 +118,9 @@ func (g *stage) reach(a, b *actor) bool {
 	}
 	return true
 }
+
+// cutOff: nobody has this node as a peer.
+func (a *actor) cutOff() bool { return !a.revoked.IsZero() || !a.apart.IsZero() }
 
 // step lets one tick pass.
 func (g *stage) step() {
@@ -229,6 +234,13 @@ func (g *stage) snapshot(a *actor) *Snapshot {
 		},
 	}
 	for _, b := range g.nodes {
+		if !b.revoked.IsZero() {
+			s.Trust.Gone = append(s.Trust.Gone, discovery.Gone{Node: b.ID, Addr: b.Addr, Site: b.Site, Role: b.Role, At: b.revoked})
+			continue
+		}
+		if !b.apart.IsZero() {
+			s.Trust.Apart = append(s.Trust.Apart, discovery.Apart{Node: b.ID, Name: b.Name, Reason: string(discovery.ReasonClone), By: "gw-a", Since: b.apart})
+		}
 		m := discovery.Member{Record: b.Record, State: a.states[b.Name].state, Since: a.states[b.Name].since}
 		if b.dead && m.State == "" {
 			m.State = discovery.StateKnown

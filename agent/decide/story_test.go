@@ -27,6 +27,7 @@ import (
 //	isolate node=N [aws]       a node hears nobody (nor AWS); connect undoes it
 //	kill node=N; start node=N [forget]    the agent dies and starts; forget loses its memory
 //	pause node=N; resume node=N           its process stands still
+//	revoke node=N; quarantine node=N; release node=N    a gateway says so, and all heard it
 //	aws unreadable | readable | readonly | writable [node=N]
 //	group G healthy=N/M; freeze G healthy=N; thaw G     what the load balancer's checks say
 //	weights RULE GROUP=N ...   somebody edits the weights by hand
@@ -76,6 +77,12 @@ func (st *story) do(t *testing.T, d *datadriven.TestData) string {
 			a.mem = Memory{}
 		}
 		a.reset(g)
+	case "revoke":
+		g.actor(arg(d, "node")).revoked = g.now
+	case "quarantine":
+		g.actor(arg(d, "node")).apart = g.now
+	case "release":
+		g.actor(arg(d, "node")).apart = time.Time{}
 	case "pause", "resume":
 		a := g.actor(arg(d, "node"))
 		a.paused = d.Cmd == "pause"

@@ -114,7 +114,7 @@ func (c *scene) serving(want []discovery.TargetRef, s share, have []had) []disco
 	for _, i := range p.all {
 		m := &c.mates[i]
 		svc := service(m.Services, s.service)
-		if svc == nil || m.Draining || svc.Check == discovery.CheckFailing || c.gone(m) {
+		if svc == nil || m.Draining || m.apart || svc.Check == discovery.CheckFailing || c.gone(m) {
 			continue
 		}
 		ref := discovery.TargetRef{Addr: m.Addr, Port: svc.Port}

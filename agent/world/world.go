@@ -82,6 +82,11 @@ func (w *World) Endpoints(es []discovery.Endpoint) {
 	w.set(func(s *decide.Snapshot) { s.Endpoints = es })
 }
 
+// Trust takes own standing and who is no longer trusted.
+func (w *World) Trust(t discovery.Trust) {
+	w.set(func(s *decide.Snapshot) { s.Trust = t })
+}
+
 // Checks takes the health of this node's services, sorted by name.
 func (w *World) Checks(cs []discovery.Service) {
 	w.set(func(s *decide.Snapshot) { s.Checks = cs })
