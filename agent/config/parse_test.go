@@ -67,6 +67,9 @@ func TestReference(t *testing.T) {
 	want.AWS.Region = "ap-northeast-2"
 	want.AWS.ENI = "eni-0123456789abcdef0"
 	want.AWS.RouteTables = []string{"rtb-0123456789abcdef0"}
+	want.Enrolment.AWS = []AWSRule{{
+		Name: "gpu-fleet", Account: "111122223333", Role: "gpu-*", Site: "aws", NodeRole: discovery.RoleServer, Names: []string{"gpu-*"}, Ephemeral: true,
+	}}
 	if diff := cmp.Diff(want, got, equal...); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -195,6 +198,16 @@ func TestProblems(t *testing.T) {
 		{"dark before echo", with("timing: {echo_after: 1s, dark_after: 1s}\n"), []string{"test.yaml:2:38: dark_after 1s must be longer than echo_after 1s"}},
 		{"alone before dark", with("timing: {dark_after: 3s}\n"), []string{"test.yaml:2:10: alone_after 2s is shorter than dark_after 3s"}},
 		{"view fresh", with("timing: {pulse: 300ms}\n"), []string{"test.yaml:2:10: view_fresh 300ms is less than one and a half pulses"}},
+		{"enrolment", with("enrolment: {node_life: 1s, require_approval: maybe, ephemeral_after: 1s, sts_endpoint: x}\n"), []string{
+			"test.yaml:2:24: node_life", "test.yaml:2:46: require_approval", "test.yaml:2:70: ephemeral_after", "test.yaml:2:88: sts_endpoint",
+		}},
+		{"aws rule", with("enrolment: {aws_iam: [{name: a, account: 1111, iam_role: 'a/b', site: Seoul, names: ['A']}]}\n"), []string{
+			"test.yaml:2:42: account", "test.yaml:2:58: iam_role", "test.yaml:2:71: site", "test.yaml:2:86: names",
+		}},
+		{"aws rule bare", with("enrolment: {aws_iam: [{name: a}]}\n"), []string{"test.yaml:2:24: a rule of aws_iam needs account, iam_role, site"}},
+		{"aws rule twice", with("enrolment:\n  aws_iam:\n    - {name: a, account: '111122223333', iam_role: r, site: s}\n    - {name: a, account: '111122223333', iam_role: r, site: s}\n"), []string{
+			`test.yaml:5:14: rule "a" is written twice`,
+		}},
 		{"aws", with("aws: {region: Seoul, endpoint_url: 'ftp://x', eni: i-1, route_tables: [eni-1], poll: 10ms}\n"), []string{
 			"test.yaml:2:15: region", "test.yaml:2:36: endpoint_url", "test.yaml:2:52: eni", "test.yaml:2:72: route_tables", "test.yaml:2:86: poll",
 		}},

@@ -38,6 +38,7 @@ func settings(r *reader, root ast.Node) Settings {
 	routes := readRoutes(s, &c)
 	readTiming(s, &c.Timing)
 	readAWS(s, &c.AWS)
+	readEnrolment(s, &c.Enrolment)
 	s.done()
 	checkRoutes(routes, c.AWS.Region)
 	return c

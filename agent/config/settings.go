@@ -32,6 +32,7 @@ type Settings struct {
 	Routes       []discovery.Route       // sorted by name
 	Timing       Timing
 	AWS          AWS
+	Enrolment    Enrolment
 }
 
 // Log says what is logged and how.
@@ -70,6 +71,32 @@ type AWS struct {
 	Poll        time.Duration // between readings at rest
 }
 
+// Enrolment is how gateways let hosts in, and how long what they certify lasts.
+type Enrolment struct {
+	// NodeLife is the life of the certificates issued here, 1m to 90 days.
+	// Nodes renew at half of it.
+	NodeLife        time.Duration
+	RequireApproval bool // every join waits for a person, not only those by tokens that say so
+	// EphemeralAfter is how long an ephemeral node may be silent, while its
+	// site is not, until it is collected.
+	EphemeralAfter time.Duration
+	// QuarantineClones sets a node apart when two hosts use its identity.
+	QuarantineClones bool
+	AWS              []AWSRule // sorted by name; without one nobody joins by AWS identity
+	STSEndpoint      string    // empty: AWS; otherwise a private endpoint or a fake
+}
+
+// AWSRule lets hosts join by the AWS role that they can prove to have.
+type AWSRule struct {
+	Name      string         // of the rule
+	Account   string         // 12 digits
+	Role      string         // pattern of the IAM role's name, without path, as in path.Match
+	Site      string         // of the nodes
+	NodeRole  discovery.Role //
+	Names     []string       // patterns of node names; empty: any
+	Ephemeral bool
+}
+
 // Default is the configuration of an empty file.
 func Default() Settings {
 	return Settings{
@@ -89,6 +116,9 @@ func Default() Settings {
 			TargetLost: 10 * time.Second,
 		},
 		AWS: AWS{Poll: 5 * time.Second},
+		Enrolment: Enrolment{
+			NodeLife: 30 * 24 * time.Hour, EphemeralAfter: 10 * time.Minute, QuarantineClones: true,
+		},
 	}
 }
 

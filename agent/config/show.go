@@ -80,6 +80,7 @@ func describe(c Settings) []item {
 			put("route_tables", c.AWS.RouteTables, d.AWS.RouteTables, flow(quoted)),
 			put("poll", c.AWS.Poll, d.AWS.Poll, short),
 		}},
+		{key: "enrolment", below: describeEnrolment(c.Enrolment, d.Enrolment)},
 	}
 }
 
@@ -198,6 +199,7 @@ func render(b *strings.Builder, indent string, items []item) {
 }
 
 func number[T ~int | ~uint16](n T) string { return strconv.Itoa(int(n)) }
+func truth(b bool) string                 { return strconv.FormatBool(b) }
 func plain[T ~string](s T) string         { return string(s) }
 func printed[T fmt.Stringer](v T) string  { return quoted(v.String()) }
 

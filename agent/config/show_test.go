@@ -81,6 +81,20 @@ aws:
   eni: "eni-0123456789abcdef0"
   route_tables: ["rtb-0123456789abcdef0"]
   poll: 5s  # default
+enrolment:
+  node_life: 720h  # default
+  require_approval: false  # default
+  ephemeral_after: 10m  # default
+  quarantine_clones: true  # default
+  sts_endpoint: ""  # default
+  aws_iam:
+    - name: "gpu-fleet"
+      account: "111122223333"
+      iam_role: "gpu-*"
+      site: "aws"
+      node_role: server  # default
+      names: ["gpu-*"]
+      ephemeral: true
 `
 	if diff := cmp.Diff(want, show(t, s)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -229,6 +229,13 @@ func yes(w word) (bool, string) {
 	return true, ""
 }
 
+func boolean(w word) (bool, string) {
+	if w.kind != ast.BoolType || w.text != "true" && w.text != "false" {
+		return false, "true or false"
+	}
+	return w.text == "true", ""
+}
+
 // Shapes of words. Sources: RFC 1123 section 2.1 (labels); IFNAMSIZ in
 // linux/if.h; the Amazon Resource Name reference and the resource types of
 // Elastic Load Balancing in the Service Authorization Reference.
@@ -241,7 +248,12 @@ var (
 	eniShape    = regexp.MustCompile(`^eni-[0-9a-z-]{1,32}$`)
 	tableShape  = regexp.MustCompile(`^rtb-[0-9a-z-]{1,32}$`)
 	ruleShape   = regexp.MustCompile(`^arn:aws[a-z-]*:elasticloadbalancing:([a-z0-9-]+):([0-9]{12}):listener-rule/(app|net)(/[A-Za-z0-9._-]+){2,4}$`)
-	groupShape  = regexp.MustCompile(`^arn:aws[a-z-]*:elasticloadbalancing:([a-z0-9-]+):([0-9]{12}):targetgroup(/[A-Za-z0-9._-]+){2}$`)
+	// An account has 12 digits; a role's name is letters, digits and +=,.@_-
+	// (IAM, CreateRole). Patterns have * and ? besides.
+	accountShape = regexp.MustCompile(`^[0-9]{12}$`)
+	rolePattern  = regexp.MustCompile(`^[A-Za-z0-9+=,.@_*?-]{1,64}$`)
+	namePattern  = regexp.MustCompile(`^[a-z0-9*?-]{1,63}$`)
+	groupShape   = regexp.MustCompile(`^arn:aws[a-z-]*:elasticloadbalancing:([a-z0-9-]+):([0-9]{12}):targetgroup(/[A-Za-z0-9._-]+){2}$`)
 )
 
 const labelWant = "a DNS label: lower-case letters, digits and inner hyphens, at most 63"
