@@ -66,6 +66,8 @@ type Cloud struct {
 	groups    map[string]*group
 	tables    map[string]*routeTable
 	enis      map[string]*eni
+	instances map[string]string    // id to state
+	keys      map[string]AccessKey // by id
 	faults    []*Fault
 	buckets   map[string]*bucket
 	calls     []CallRecord
@@ -101,6 +103,8 @@ func New(opts Options) *Cloud {
 		groups:    map[string]*group{},
 		tables:    map[string]*routeTable{},
 		enis:      map[string]*eni{},
+		instances: map[string]string{},
+		keys:      map[string]AccessKey{},
 		buckets:   map[string]*bucket{},
 	}
 }
@@ -117,7 +121,7 @@ func (c *Cloud) OnNextHop(f func(table string, prefix netip.Prefix, eni string, 
 type CallRecord struct {
 	At      time.Time
 	Took    time.Duration
-	Service string // elasticloadbalancing, ec2
+	Service string // elasticloadbalancing, ec2, sts
 	Action  string
 	Params  url.Values
 	Status  int    // HTTP status; 0: no answer was given
@@ -182,7 +186,7 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = svc.render(rec.Action, result)
 	}
 	c.record(rec)
-	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("Content-Type", svc.contentType())
 	w.Header().Set("X-Amzn-Requestid", requestID())
 	w.WriteHeader(rec.Status)
 	_, _ = w.Write(body) // the client may be gone
@@ -190,6 +194,9 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // accept reads the form and finds the service that the request is for.
 func (c *Cloud) accept(r *http.Request) (service, form, error) {
+	if forSTS(r) {
+		return c.acceptSTS(r)
+	}
 	svc := services["elasticloadbalancing"]
 	if r.Method != http.MethodPost {
 		return svc, form{url.Values{}}, fail(http.StatusMethodNotAllowed, "InvalidAction", "the query protocol wants POST")

@@ -1,6 +1,6 @@
 // Package cloudtest is an AWS in one process: the part of Elastic Load
-// Balancing v2 and EC2 that hybrid routing needs, on the wire, with a load
-// balancer that really balances.
+// Balancing v2, EC2 and STS that hybrid routing needs, on the wire, with a
+// load balancer that really balances.
 //
 // It promises to be at least as strict as AWS: weights, quotas, zones, keys of
 // targets, draining, whole-list replacement of actions, and the error codes
@@ -15,7 +15,7 @@
 //
 // It imports the standard library and the dictionary (for ELB's limits), and
 // is for tests and the lab: the signature of a request is required and its
-// scope checked, but it is not verified.
+// scope checked, but only STS verifies it.
 //
 // It never answers what AWS would refuse because the fake is lazy: what it
 // does not know (target types other than ip, conditions other than path and

@@ -13,6 +13,7 @@ var ec2Actions = map[string]handler{
 	"ReplaceRoute":              (*Cloud).replaceRoute,
 	"DeleteRoute":               (*Cloud).deleteRoute,
 	"DescribeNetworkInterfaces": (*Cloud).describeNetworkInterfaces,
+	"DescribeInstances":         (*Cloud).describeInstances,
 }
 
 // maxRoutes is the default quota of routes per table (VPC user guide, since

@@ -86,7 +86,8 @@ type bucket struct {
 // account and region. Sources: the Elastic Load Balancing user guide, "API
 // throttling" (Describe: the lower, older figures), the client-side defaults
 // of aws-load-balancer-controller for register and modify, and the EC2
-// developer guide, "Request throttling" (non-mutating and mutating actions).
+// developer guide, "Request throttling" (non-mutating and mutating actions);
+// IAM user guide, "IAM and STS quotas" (600 requests a second).
 // Callers see ELB's refusal as code Throttling with HTTP 400, EC2's as
 // RequestLimitExceeded with HTTP 503.
 func (c *Cloud) throttled(svc, action string) error {
@@ -96,6 +97,8 @@ func (c *Cloud) throttled(svc, action string) error {
 	name, rate, burst := "elb-modify", 3.0, 20.0
 	describe := strings.HasPrefix(action, "Describe")
 	switch {
+	case svc == "sts":
+		name, rate, burst = "sts", 600, 600
 	case svc == "ec2" && describe:
 		name, rate, burst = "ec2-describe", 20, 100
 	case svc == "ec2":

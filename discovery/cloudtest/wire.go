@@ -18,6 +18,7 @@ type service struct {
 	version string
 	xmlns   string
 	ec2     bool // EC2's dialect: no Result element, other errors
+	json    bool // the request asks for JSON; of those here only STS answers in it
 	actions map[string]handler
 }
 
@@ -31,6 +32,10 @@ var services = map[string]service{
 		name: "ec2", version: "2016-11-15", ec2: true,
 		xmlns:   "http://ec2.amazonaws.com/doc/2016-11-15/",
 		actions: ec2Actions,
+	},
+	"sts": { // its actions are the caller's, see acceptSTS
+		name: "sts", version: "2011-06-15",
+		xmlns: "https://sts.amazonaws.com/doc/2011-06-15/",
 	},
 }
 
@@ -154,6 +159,9 @@ func asAPIError(err error) *apiError {
 // render writes a success: the result inside <ActionResult>, or, for EC2,
 // directly inside <ActionResponse>.
 func (s service) render(action string, result any) []byte {
+	if s.json {
+		return s.renderJSON(action, result)
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<%sResponse xmlns=%q>", action, s.xmlns)
 	if s.ec2 {
@@ -188,6 +196,9 @@ func encode(b *bytes.Buffer, v any, name string) {
 }
 
 func (s service) renderError(e *apiError) []byte {
+	if s.json {
+		return s.renderJSONError(e)
+	}
 	var b bytes.Buffer
 	kind := "Sender"
 	if e.Status >= http.StatusInternalServerError {
