@@ -18,6 +18,10 @@ const (
 	RootLife   = 10 * 365 * 24 * time.Hour
 	IssuerLife = 365 * 24 * time.Hour
 	NodeLife   = 30 * 24 * time.Hour
+	// MinNodeLife and MaxNodeLife bound the life that a node certificate may
+	// be given, and that a verifier believes.
+	MinNodeLife = time.Minute
+	MaxNodeLife = 90 * 24 * time.Hour
 	// Backdate is how far not-before lies before the time of issue.
 	Backdate = 5 * time.Minute
 )
@@ -61,20 +65,29 @@ func (s *Signer) NotAfter() time.Time { return s.cert.NotAfter }
 
 // NewRoot makes the root of a new mesh: its certificate (DER) and key.
 func NewRoot(m Mesh, now time.Time) ([]byte, ed25519.PrivateKey, error) {
-	if err := m.check(); err != nil {
-		return nil, nil, err
-	}
-	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make root key: %w", err)
 	}
-	t := authority(m.Name+" mesh root", now.Add(-Backdate), now.Add(RootLife), m.Prefix, m)
-	t.MaxPathLen = 1
-	der, err := sign(t, t, pub, key)
+	der, err := selfSign(m, key, now.Add(-Backdate), now)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make root certificate: %w", err)
+		return nil, nil, err
 	}
 	return der, key, nil
+}
+
+// selfSign makes a root certificate that ends [RootLife] after now.
+func selfSign(m Mesh, key ed25519.PrivateKey, from, now time.Time) ([]byte, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	t := authority(m.Name+wordRoot, from, now.Add(RootLife), m.Prefix, m)
+	t.MaxPathLen = 1
+	der, err := sign(t, t, key.Public().(ed25519.PublicKey), key)
+	if err != nil {
+		return nil, fmt.Errorf("make root certificate: %w", err)
+	}
+	return der, nil
 }
 
 // NewIssuer certifies a gateway's issuing key for one block of the mesh
@@ -84,27 +97,40 @@ func NewIssuer(root *Signer, pub ed25519.PublicKey, gateway string, block netip.
 	if err != nil {
 		return nil, fmt.Errorf("make issuing certificate: not a mesh root: %w", err)
 	}
-	if err := CheckLabel("gateway name", gateway); err != nil {
-		return nil, err
-	}
 	if err := checkBlock(m.Prefix, block); err != nil {
-		return nil, err
-	}
-	if err := checkPublic(pub); err != nil {
 		return nil, err
 	}
 	from, to, err := window(root.cert, now, IssuerLife)
 	if err != nil {
 		return nil, err
 	}
-	t := authority(m.Name+" mesh issuer "+gateway, from, to, block, m)
-	t.MaxPathLenZero = true
-	der, err := sign(t, root.cert, pub, root.key)
+	t := authority(m.Name+wordIssuer+gateway, from, to, block, m)
+	der, err := signGateway(root, t, pub, gateway)
 	if err != nil {
 		return nil, fmt.Errorf("make issuing certificate: %w", err)
 	}
 	return der, nil
 }
+
+// signGateway signs the template of a gateway's CA certificate.
+func signGateway(root *Signer, t *x509.Certificate, pub ed25519.PublicKey, gateway string) ([]byte, error) {
+	if err := CheckLabel("gateway name", gateway); err != nil {
+		return nil, err
+	}
+	if err := checkPublic(pub); err != nil {
+		return nil, err
+	}
+	t.MaxPathLenZero = true
+	return sign(t, root.cert, pub, root.key)
+}
+
+// The common names of CA certificates: the mesh, one of these and, but for the
+// root, the gateway.
+const (
+	wordRoot    = " mesh root"
+	wordIssuer  = " mesh issuer "
+	wordRenewer = " mesh renewer "
+)
 
 // authority is the template of a CA certificate with its name constraints
 // (RFC 5280, section 4.2.1.10). They are critical, and IPv6 is not permitted.

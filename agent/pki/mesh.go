@@ -38,6 +38,12 @@ func issuerOf(c *x509.Certificate) (Mesh, netip.Prefix, error) {
 	if c.MaxPathLen != 0 || !c.MaxPathLenZero {
 		return Mesh{}, block, errors.New("not an issuing certificate: path length is not 0")
 	}
+	switch marked, err := hasMark(c); {
+	case err != nil:
+		return Mesh{}, block, err
+	case marked:
+		return Mesh{}, block, errors.New("not an issuing certificate: it only renews")
+	}
 	return m, block, nil
 }
 

@@ -34,26 +34,41 @@ type Claims struct {
 	Addr      netip.Addr        // overlay address, in the issuer's block
 	Identity  ed25519.PublicKey // the node's
 	WireGuard [32]byte          // public key
+	Life      time.Duration     // from now; 0: NodeLife; MinNodeLife to MaxNodeLife
 }
 
-// IssueNode certifies a node. It returns the certificate, DER.
+// IssueNode certifies a node with a gateway's issuing certificate: it makes an
+// original. It returns the certificate, DER.
 func IssueNode(issuer *Signer, c Claims, now time.Time) ([]byte, error) {
 	m, block, err := issuerOf(issuer.cert)
+	if err == nil {
+		err = c.check(block)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("issue node certificate: %w", err)
 	}
-	if err := c.check(block); err != nil {
-		return nil, fmt.Errorf("issue node certificate: %w", err)
-	}
-	from, to, err := window(issuer.cert, now, NodeLife)
+	der, err := signNode(issuer, m, c, now)
 	if err != nil {
 		return nil, fmt.Errorf("issue node certificate: %w", err)
+	}
+	return der, nil
+}
+
+// signNode signs claims that were checked.
+func signNode(s *Signer, m Mesh, c Claims, now time.Time) ([]byte, error) {
+	life, err := c.life()
+	if err != nil {
+		return nil, err
+	}
+	from, to, err := window(s.cert, now, life)
+	if err != nil {
+		return nil, err
 	}
 	key, err := asn1.Marshal(c.WireGuard[:])
 	if err != nil {
-		return nil, fmt.Errorf("issue node certificate: %w", err)
+		return nil, err
 	}
-	t := &x509.Certificate{
+	return sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: c.Name},
 		NotBefore:             from,
 		NotAfter:              to,
@@ -64,12 +79,7 @@ func IssueNode(issuer *Signer, c Claims, now time.Time) ([]byte, error) {
 		IPAddresses:           []net.IP{c.Addr.AsSlice()},
 		URIs:                  []*url.URL{nodeURI(m.Name, c)},
 		ExtraExtensions:       []pkix.Extension{{Id: oidWireGuard, Value: key}},
-	}
-	der, err := sign(t, issuer.cert, c.Identity, issuer.key)
-	if err != nil {
-		return nil, fmt.Errorf("issue node certificate: %w", err)
-	}
-	return der, nil
+	}, s.cert, c.Identity, s.key)
 }
 
 // NodeID is the name of a key in gossip and logs, see [discovery.NodeID].

@@ -134,7 +134,7 @@ func ParseToken(text string) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := tokenReader{b: b}
+	r := fields{b: b}
 	t := &Token{ID: hex.EncodeToString(r.take(tokenIDLen))}
 	key := [ed25519.SeedSize]byte(r.take(ed25519.SeedSize))
 	t.secret = &secret{&key}
@@ -255,14 +255,14 @@ func CheckHostPort(s string) error {
 
 func appendString(b []byte, s string) []byte { return append(append(b, byte(len(s))), s...) }
 
-// tokenReader takes fields off the front. After the end it yields zeros and
+// fields takes fields off the front. After the end it yields zeros and
 // remembers that it was bad.
-type tokenReader struct {
+type fields struct {
 	b   []byte
 	bad bool
 }
 
-func (r *tokenReader) take(n int) []byte {
+func (r *fields) take(n int) []byte {
 	if n > len(r.b) {
 		r.bad, r.b = true, nil
 		return make([]byte, n)
@@ -272,4 +272,4 @@ func (r *tokenReader) take(n int) []byte {
 	return f
 }
 
-func (r *tokenReader) text() string { return string(r.take(int(r.take(1)[0]))) }
+func (r *fields) text() string { return string(r.take(int(r.take(1)[0]))) }

@@ -30,72 +30,80 @@ var (
 
 // Bounds of what strangers send.
 const (
-	maxChain = 4       // certificates
+	maxChain = 6       // certificates
 	maxCert  = 4 << 10 // bytes; ours have about 600
 )
 
-// Roots are the pinned mesh roots.
-type Roots struct {
-	certs []*x509.Certificate
-}
-
-// NewRoots pins root certificates, DER. Each must be a mesh root made by
-// [NewRoot]. There are two while the root is being replaced.
-func NewRoots(ders ...[]byte) (*Roots, error) {
-	r := &Roots{}
-	for _, der := range ders {
-		c, err := parseCert(der)
-		if err != nil {
-			return nil, fmt.Errorf("pin root: %w", err)
-		}
-		if _, err := meshOf(c); err != nil {
-			return nil, fmt.Errorf("pin root: %w", err)
-		}
-		r.certs = append(r.certs, c)
-	}
-	if len(r.certs) == 0 {
-		return nil, errors.New("pin root: none given")
-	}
-	return r, nil
-}
-
-// Verify checks a chain, node certificate first, then its issuer; a root at
-// the end is allowed and ignored. It returns who the node is and its key.
+// Verify checks a chain and returns who the node is and its key. A chain is
+//
+//	an original  node, its issuer
+//	a renewal    node, renewer, the original that it extends, the original's issuer
+//
+// and what follows, such as roots, is ignored (see [Alternatives]). A renewal
+// must say what its original says; only its time is its own. The original is
+// judged at a moment of its own life, which may be long over.
 //
 // On [ErrExpired] and [ErrNotYetValid] identity and key are returned as well:
 // everything else was right. On any other error they are zero.
 func Verify(chain [][]byte, roots *Roots, mesh string, now time.Time) (discovery.Identity, ed25519.PublicKey, error) {
-	if len(chain) < 2 || len(chain) > maxChain || roots == nil {
-		return discovery.Identity{}, nil, fmt.Errorf("%w: %d certificates, want node, issuer and perhaps root", ErrUntrusted, len(chain))
-	}
-	leaf, err := parseCert(chain[0])
-	if err != nil {
-		return discovery.Identity{}, nil, fmt.Errorf("%w: node certificate: %w", ErrUntrusted, err)
-	}
-	issuer, err := parseCert(chain[1])
-	if err != nil {
-		return discovery.Identity{}, nil, fmt.Errorf("%w: issuer: %w", ErrUntrusted, err)
-	}
-	root, err := roots.verify(leaf, issuer, now)
+	c, leaf, err := roots.judge(chain, mesh, now)
 	if err != nil {
 		return discovery.Identity{}, nil, err
 	}
-	id, err := identity(leaf, issuer, root, mesh)
-	if err != nil {
-		return discovery.Identity{}, nil, fmt.Errorf("%w: %w", ErrClaims, err)
+	id := discovery.Identity{
+		ID: NodeID(c.Identity), Name: c.Name, Site: c.Site, Role: c.Role,
+		Addr: c.Addr, WireGuard: c.WireGuard, NotAfter: leaf.NotAfter,
 	}
-	key := leaf.PublicKey.(ed25519.PublicKey)
 	switch {
 	case now.Before(leaf.NotBefore):
 		err = fmt.Errorf("%w: %s starts %s, the clock says %s", ErrNotYetValid, id.Name, stamp(leaf.NotBefore), stamp(now))
 	case now.After(leaf.NotAfter):
 		err = fmt.Errorf("%w: %s ended %s, the clock says %s", ErrExpired, id.Name, stamp(leaf.NotAfter), stamp(now))
 	}
-	return id, key, err
+	return id, c.Identity, err
+}
+
+// judge checks all but the time of the node certificate.
+func (r *Roots) judge(chain [][]byte, mesh string, now time.Time) (Claims, *x509.Certificate, error) {
+	if len(chain) < 2 || len(chain) > maxChain || r == nil {
+		return Claims{}, nil, fmt.Errorf("%w: %d certificates, want those of node and issuer, and at most %d", ErrUntrusted, len(chain), maxChain)
+	}
+	leaf, err := parseCert(chain[0])
+	if err != nil {
+		return Claims{}, nil, fmt.Errorf("%w: node certificate: %w", ErrUntrusted, err)
+	}
+	above, err := parseCert(chain[1])
+	if err != nil {
+		return Claims{}, nil, fmt.Errorf("%w: issuer: %w", ErrUntrusted, err)
+	}
+	renews, err := hasMark(above)
+	if err != nil {
+		return Claims{}, nil, fmt.Errorf("%w: issuer: %w", ErrUntrusted, err)
+	}
+	if !renews {
+		c, err := r.original(leaf, above, mesh, now)
+		return c, leaf, err
+	}
+	c, err := r.renewal(leaf, above, chain[2:], mesh, now)
+	return c, leaf, err
+}
+
+// original checks a node certificate under its issuer.
+func (r *Roots) original(leaf, issuer *x509.Certificate, mesh string, now time.Time) (Claims, error) {
+	root, err := r.verify(leaf, issuer, now)
+	if err != nil {
+		return Claims{}, err
+	}
+	c, err := checkOriginal(leaf, issuer, root, mesh)
+	if err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrClaims, err)
+	}
+	return c, nil
 }
 
 // verify checks signatures, name constraints and uses, at the moment of the
 // leaf's life that is nearest to now. The lives above must contain the leaf's.
+// It returns the root.
 func (r *Roots) verify(leaf, issuer *x509.Certificate, now time.Time) (*x509.Certificate, error) {
 	at := now
 	if at.Before(leaf.NotBefore) {
@@ -127,40 +135,43 @@ func (r *Roots) verify(leaf, issuer *x509.Certificate, now time.Time) (*x509.Cer
 	return nil, fmt.Errorf("%w: %w", ErrUntrusted, why)
 }
 
-// identity reads the claims and checks them against what the issuer may say.
-func identity(leaf, issuer, root *x509.Certificate, mesh string) (discovery.Identity, error) {
-	none := discovery.Identity{}
+// checkOriginal reads the claims of an original and checks them against what
+// its issuer may say.
+func checkOriginal(leaf, issuer, root *x509.Certificate, mesh string) (Claims, error) {
 	of, err := meshOf(root)
 	if err != nil {
-		return none, err
+		return Claims{}, err
 	}
 	m, block, err := issuerOf(issuer)
 	if err != nil {
-		return none, err
+		return Claims{}, err
 	}
 	if of.Name != mesh || m.Name != mesh || m.Domain != of.Domain {
-		return none, fmt.Errorf("of the mesh %q, not %q", m.Name, mesh)
+		return Claims{}, fmt.Errorf("of the mesh %q, not %q", clip(m.Name), mesh)
 	}
 	if err := checkBlock(of.Prefix, block); err != nil {
-		return none, err
+		return Claims{}, err
 	}
-	if err := shape(leaf); err != nil {
-		return none, err
-	}
-	c, err := claimsOf(leaf, mesh)
+	c, err := readClaims(leaf, of)
 	if err != nil {
-		return none, err
+		return Claims{}, err
 	}
-	if err := c.check(block); err != nil {
-		return none, err
+	return c, c.check(block)
+}
+
+// readClaims reads the claims of a node certificate in our form.
+func readClaims(leaf *x509.Certificate, m Mesh) (Claims, error) {
+	if err := shape(leaf); err != nil {
+		return Claims{}, err
 	}
-	if leaf.DNSNames[0] != c.Name+"."+of.Domain {
-		return none, fmt.Errorf("DNS name %q, want %s.%s", clip(leaf.DNSNames[0]), c.Name, of.Domain)
+	c, err := claimsOf(leaf, m.Name)
+	if err != nil {
+		return Claims{}, err
 	}
-	return discovery.Identity{
-		ID: NodeID(c.Identity), Name: c.Name, Site: c.Site, Role: c.Role,
-		Addr: c.Addr, WireGuard: c.WireGuard, NotAfter: leaf.NotAfter,
-	}, nil
+	if leaf.DNSNames[0] != c.Name+"."+m.Domain {
+		return Claims{}, fmt.Errorf("DNS name %q, want %s.%s", clip(leaf.DNSNames[0]), clip(c.Name), m.Domain)
+	}
+	return c, nil
 }
 
 // shape checks that a node certificate says the things that ours say, once
@@ -175,6 +186,9 @@ func shape(leaf *x509.Certificate) error {
 		return errors.New("want the uses client and server authentication")
 	case leaf.KeyUsage != x509.KeyUsageDigitalSignature:
 		return errors.New("want the key usage digital signature")
+	case leaf.NotAfter.Sub(leaf.NotBefore) > MaxNodeLife+Backdate:
+		// A revocation is remembered for a while only, see NoticeLife.
+		return fmt.Errorf("it lives longer than %s", MaxNodeLife)
 	}
 	return nil
 }

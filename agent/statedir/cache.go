@@ -11,30 +11,43 @@ import (
 	"drawbridge/discovery"
 )
 
-// maxPeers bounds the number of blobs in the peers file.
-const maxPeers = 1 << 16
+// maxBlobs bounds the number of blobs in one file.
+const maxBlobs = 1 << 16
 
 // Peers reads the signed node records of the last run, as opaque blobs. A
 // damaged file is an error that matches [ErrCorrupt]; a caller may go on with
 // none and a warning.
-func (d *Dir) Peers() ([][]byte, error) {
-	b, err := d.read(filePeers)
+func (d *Dir) Peers() ([][]byte, error) { return d.blobs(filePeers) }
+
+// SetPeers keeps signed node records.
+func (d *Dir) SetPeers(blobs [][]byte) error { return d.setBlobs(filePeers, blobs) }
+
+// Notices reads the signed notices that this node knows of (who was revoked,
+// which roots are trusted), as opaque blobs. A damaged file is an error that
+// matches [ErrCorrupt]; whoever goes on without tells it loudly, since until
+// the other nodes have told it again nobody is known as revoked.
+func (d *Dir) Notices() ([][]byte, error) { return d.blobs(fileNotices) }
+
+// SetNotices keeps signed notices.
+func (d *Dir) SetNotices(blobs [][]byte) error { return d.setBlobs(fileNotices, blobs) }
+
+func (d *Dir) blobs(name string) ([][]byte, error) {
+	b, err := d.read(name)
 	if err != nil {
 		return nil, err
 	}
 	blobs, err := decodeBlobs(b)
 	if err != nil {
-		return nil, d.damaged(filePeers, err)
+		return nil, d.damaged(name, err)
 	}
 	return blobs, nil
 }
 
-// SetPeers keeps signed node records.
-func (d *Dir) SetPeers(blobs [][]byte) error {
-	if len(blobs) > maxPeers {
-		return fmt.Errorf("write %s: %w: %d records", filePeers, ErrTooLarge, len(blobs))
+func (d *Dir) setBlobs(name string, blobs [][]byte) error {
+	if len(blobs) > maxBlobs {
+		return fmt.Errorf("write %s: %w: %d records", name, ErrTooLarge, len(blobs))
 	}
-	return d.write(filePeers, encodeBlobs(blobs))
+	return d.write(name, encodeBlobs(blobs))
 }
 
 // encodeBlobs is a count, then each blob after its length; 32 bits, big endian.
@@ -54,7 +67,7 @@ func decodeBlobs(b []byte) ([][]byte, error) {
 	}
 	n := binary.BigEndian.Uint32(b)
 	b = b[4:]
-	if n > maxPeers || int(n) > len(b)/4 {
+	if n > maxBlobs || int(n) > len(b)/4 {
 		return nil, short
 	}
 	blobs := make([][]byte, 0, n)

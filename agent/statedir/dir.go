@@ -19,7 +19,8 @@ const (
 // Dir is an open state directory. Its methods may be called from several
 // goroutines and processes; changes that read first belong into [Dir.Update].
 type Dir struct {
-	path string
+	path      string
+	interrupt func(name string, done bool) error // tests only, see Interrupt
 
 	mu      sync.Mutex // guards repairs
 	repairs []string
@@ -146,8 +147,11 @@ func (d *Dir) Begin() error {
 	if d.Joined() {
 		return fmt.Errorf("%w: %s", ErrInUse, d.path)
 	}
+	if d.RootOnly() {
+		return fmt.Errorf("%w: %s holds an offline mesh root; name another directory with --state-dir", ErrInUse, d.path)
+	}
 	if !d.exists(fileUnfinished) {
-		for _, name := range []string{fileRootKey, fileIssuerKey, fileIdentity} {
+		for _, name := range []string{fileRootKey, fileNextRootKey, fileOldRootKey, fileIssuerKey, fileIdentity} {
 			if d.exists(name) {
 				return fmt.Errorf("%w: %s holds %s but no %s; restore the missing file, or move the directory away to start anew", ErrInUse, d.path, name, fileNode)
 			}
@@ -164,6 +168,23 @@ func (d *Dir) Commit(n Node) error {
 	return d.remove(fileUnfinished)
 }
 
+// RootOnly reports whether this directory holds the key of a mesh root and
+// belongs to no member: a root that is kept offline.
+func (d *Dir) RootOnly() bool {
+	return d.exists(fileRootKey) && !d.exists(fileUnfinished) && !d.exists(fileIdentity) && !d.Joined()
+}
+
+// CommitRoot is [Dir.Commit] for a directory that holds a mesh root only: there
+// is no node file. Key, roots and ledger must be there.
+func (d *Dir) CommitRoot() error {
+	for _, name := range []string{fileRootKey, fileRoots, fileAllocations} {
+		if !d.exists(name) {
+			return fmt.Errorf("finish %s: %s is missing", d, name)
+		}
+	}
+	return d.remove(fileUnfinished)
+}
+
 // Abandon removes everything that was written since Begin, when nothing was
 // committed.
 func (d *Dir) Abandon() error {
@@ -172,8 +193,9 @@ func (d *Dir) Abandon() error {
 	}
 	var errs []error
 	for _, name := range []string{
-		fileIdentity, fileWireGuard, fileChain, fileRoots, fileIssuerKey, fileIssuer, fileRootKey,
-		fileAllocations, filePeers, fileEndpoints, fileMemory, fileUnfinished,
+		fileIdentity, fileWireGuard, fileChain, fileRoots, fileIssuerKey, fileIssuer, fileRenewer,
+		fileRootKey, fileNextRootKey, fileOldRootKey, fileAllocations, filePeers, fileNotices,
+		fileEndpoints, fileMemory, fileUnfinished,
 	} {
 		errs = append(errs, d.remove(name))
 	}

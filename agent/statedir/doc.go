@@ -10,7 +10,8 @@
 // that only the owner can read it (0700 and 0600, repaired when too open); and
 // that two agents never run on one directory.
 //
-// It owns outside the process: the state directory, flat but for tokens/, and
+// It owns outside the process: the state directory, flat but for tokens/ and
+// pending/, and
 // two advisory locks in it (flock): "agent.lock" for as long as an agent, init
 // or join runs, "ledger.lock" for the moment of a change to tokens or
 // addresses.

@@ -23,14 +23,19 @@ const (
 	fileRoots       = "roots.pem"
 	fileIssuerKey   = "issuer.key"
 	fileIssuer      = "issuer.pem"
+	fileRenewer     = "renewer.pem"
 	fileRootKey     = "root.key"
+	fileNextRootKey = "next-root.key"
+	fileOldRootKey  = "old-root.key"
 	fileNode        = "node.json"
 	fileAllocations = "allocations.json"
 	filePeers       = "peers.bin"
+	fileNotices     = "notices.bin"
 	fileEndpoints   = "endpoints.json"
 	fileMemory      = "memory.bin"
 	fileUnfinished  = "unfinished.mark"
 	dirTokens       = "tokens"
+	dirPending      = "pending"
 )
 
 // Bounds of a file's body. Lists that grow with the mesh get more room: a
@@ -62,14 +67,18 @@ var (
 
 func kindOf(name string) string {
 	base := filepath.Base(name)
-	if filepath.Dir(name) == dirTokens {
+	switch filepath.Dir(name) {
+	case dirTokens:
 		return "token"
+	case dirPending:
+		return "pending"
 	}
 	return strings.Replace(strings.TrimSuffix(strings.TrimSuffix(base, ".json"), ".bin"), ".", "-", 1)
 }
 
 func limitOf(name string) int {
-	if name == filePeers || name == fileAllocations {
+	switch name {
+	case filePeers, fileNotices, fileAllocations:
 		return maxList
 	}
 	return maxFile
@@ -80,11 +89,16 @@ func nextStep(name string) string {
 	switch name {
 	case filePeers, fileEndpoints, fileMemory:
 		return "it is a cache: delete it, it will be written anew"
+	case fileNotices:
+		return "restore it from a backup, or delete it: the other nodes tell it again, and until then this one does not know who was revoked"
 	case fileAllocations:
 		return "restore it from a backup; without it addresses could be given twice"
 	}
-	if filepath.Dir(name) == dirTokens {
+	switch filepath.Dir(name) {
+	case dirTokens:
 		return "delete it and create a new token"
+	case dirPending:
+		return "delete it; the host will ask again"
 	}
 	return "restore it from a backup, or empty the directory and join again with a new token"
 }
@@ -197,7 +211,13 @@ func (d *Dir) write(name string, body []byte) error {
 	if len(body) > limitOf(name) {
 		return fmt.Errorf("write %s: %w: %d bytes, at most %d", path, ErrTooLarge, len(body), limitOf(name))
 	}
+	if err := d.interrupted(name, false); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
 	if err := replace(path, encode(kindOf(name), body)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := d.interrupted(name, true); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -233,6 +253,9 @@ func replace(path string, data []byte) (err error) {
 // remove deletes a file durably; a missing one is fine.
 func (d *Dir) remove(name string) error {
 	path := filepath.Join(d.path, name)
+	if err := d.interrupted(name, false); err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -240,7 +263,10 @@ func (d *Dir) remove(name string) error {
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return d.interrupted(name, true)
 }
 
 func syncDir(path string) error {

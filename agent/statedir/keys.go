@@ -38,6 +38,26 @@ func (d *Dir) SetRootKey(k ed25519.PrivateKey) error { return d.setKey(fileRootK
 // RemoveRootKey takes the key of the mesh root off this host.
 func (d *Dir) RemoveRootKey() error { return d.remove(fileRootKey) }
 
+// NextRootKey is the key of a second root that is trusted already and does not
+// certify yet: a rotation's, before the switch.
+func (d *Dir) NextRootKey() (ed25519.PrivateKey, error) { return d.key(fileNextRootKey) }
+
+// SetNextRootKey keeps the key of a second root.
+func (d *Dir) SetNextRootKey(k ed25519.PrivateKey) error { return d.setKey(fileNextRootKey, k) }
+
+// RemoveNextRootKey takes the key of a second root off this host.
+func (d *Dir) RemoveNextRootKey() error { return d.remove(fileNextRootKey) }
+
+// OldRootKey is the key of a root that is trusted still and certifies no more:
+// a rotation's, between the switch and the end.
+func (d *Dir) OldRootKey() (ed25519.PrivateKey, error) { return d.key(fileOldRootKey) }
+
+// SetOldRootKey keeps the key of the former root.
+func (d *Dir) SetOldRootKey(k ed25519.PrivateKey) error { return d.setKey(fileOldRootKey, k) }
+
+// RemoveOldRootKey takes the key of the former root off this host.
+func (d *Dir) RemoveOldRootKey() error { return d.remove(fileOldRootKey) }
+
 // WireGuardKey is the node's tunnel key.
 func (d *Dir) WireGuardKey() (tunnel.PrivateKey, error) {
 	b, err := d.read(fileWireGuard)
@@ -72,19 +92,29 @@ func (d *Dir) Roots() ([][]byte, error) { return d.certs(fileRoots) }
 func (d *Dir) SetRoots(roots [][]byte) error { return d.setCerts(fileRoots, roots) }
 
 // Issuer is a gateway's issuing certificate, DER.
-func (d *Dir) Issuer() ([]byte, error) {
-	c, err := d.certs(fileIssuer)
+func (d *Dir) Issuer() ([]byte, error) { return d.cert(fileIssuer) }
+
+// SetIssuer keeps a gateway's issuing certificate, DER.
+func (d *Dir) SetIssuer(cert []byte) error { return d.setCerts(fileIssuer, [][]byte{cert}) }
+
+// Renewer is a gateway's renewal certificate, DER. It belongs to the same key
+// as the issuing certificate.
+func (d *Dir) Renewer() ([]byte, error) { return d.cert(fileRenewer) }
+
+// SetRenewer keeps a gateway's renewal certificate, DER.
+func (d *Dir) SetRenewer(cert []byte) error { return d.setCerts(fileRenewer, [][]byte{cert}) }
+
+// cert reads a file that holds one certificate.
+func (d *Dir) cert(name string) ([]byte, error) {
+	c, err := d.certs(name)
 	if err != nil {
 		return nil, err
 	}
 	if len(c) != 1 {
-		return nil, d.damaged(fileIssuer, fmt.Errorf("%d certificates, want one", len(c)))
+		return nil, d.damaged(name, fmt.Errorf("%d certificates, want one", len(c)))
 	}
 	return c[0], nil
 }
-
-// SetIssuer keeps a gateway's issuing certificate, DER.
-func (d *Dir) SetIssuer(cert []byte) error { return d.setCerts(fileIssuer, [][]byte{cert}) }
 
 func (d *Dir) key(name string) (ed25519.PrivateKey, error) {
 	b, err := d.read(name)

@@ -130,7 +130,7 @@ func writePID(f *os.File) error {
 
 // sweep removes temporary files that a crash left behind.
 func (d *Dir) sweep() {
-	for _, dir := range []string{d.path, filepath.Join(d.path, dirTokens)} {
+	for _, dir := range []string{d.path, filepath.Join(d.path, dirTokens), filepath.Join(d.path, dirPending)} {
 		names, err := filepath.Glob(filepath.Join(dir, tempPattern))
 		if err != nil {
 			continue

@@ -44,18 +44,28 @@ func testKey(b byte) ed25519.PrivateKey {
 }
 
 var testToken = Token{
-	Version: 1, ID: "0011223344556677", Public: bytes.Repeat([]byte{7}, 32), Site: "idc", Role: discovery.RoleServer,
+	Version: 2, ID: "0011223344556677", Public: bytes.Repeat([]byte{7}, 32), Site: "idc", Role: discovery.RoleServer,
 	Created: testTime, Expires: testTime.Add(time.Hour), Uses: 2,
-	Redeemed: []Redemption{{Node: "aa", Name: "gpu-1", At: testTime, Leaf: []byte{1, 2}}},
+	Names: []string{"gpu-*"}, Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Ephemeral: true, Approval: true, Replace: true,
+	Redeemed: []Redemption{{Node: "aa", Name: "gpu-1", At: testTime, Leaf: []byte{1, 2}, Above: []byte{3}}},
+}
+
+var testPending = Pending{
+	Version: 1, Node: "00112233445566778899aabbccddeeff", Token: "0011223344556677", Name: "gw-b", Site: "aws", Role: discovery.RoleGateway,
+	From: netip.MustParseAddr("198.51.100.7"), WireGuard: bytes.Repeat([]byte{5}, 32), Issuer: bytes.Repeat([]byte{6}, 32),
+	Since: testTime, Until: testTime.Add(time.Hour), Approval: true, Verdict: Approved, By: "user alice", Decided: testTime, Grant: "text",
 }
 
 var testLedger = Allocations{
-	Version: 1, Block: netip.MustParsePrefix("10.86.0.0/20"),
+	Version: 2, Block: netip.MustParsePrefix("10.86.0.0/20"),
 	Addrs: []Allocation{
 		{Addr: netip.MustParseAddr("10.86.0.1"), Node: "aa", Name: "gw-a", Site: "aws", Role: discovery.RoleGateway, Since: testTime},
 		{Addr: netip.MustParseAddr("10.86.0.2"), Node: "bb", Name: "gpu-1", Site: "idc", Role: discovery.RoleServer, Since: testTime, Freed: testTime},
 	},
-	Blocks: []Grant{{Block: netip.MustParsePrefix("10.86.0.0/20"), Node: "aa", Name: "gw-a", Since: testTime}},
+	Blocks: []Grant{
+		{Block: netip.MustParsePrefix("10.86.0.0/20"), Node: "aa", Name: "gw-a", Since: testTime},
+		{Block: netip.MustParsePrefix("10.86.16.0/20"), Node: "cc", Name: "gw-b", Since: testTime, Freed: testTime},
+	},
 }
 
 // item is one kind of file: how it is written, read, and what comes back.
@@ -78,13 +88,18 @@ func items(t *testing.T) []item {
 		{fileIdentity, func(d *Dir) error { return d.SetIdentityKey(testKey(1)) }, key((*Dir).IdentityKey), testKey(1)},
 		{fileIssuerKey, func(d *Dir) error { return d.SetIssuerKey(testKey(2)) }, key((*Dir).IssuerKey), testKey(2)},
 		{fileRootKey, func(d *Dir) error { return d.SetRootKey(testKey(3)) }, key((*Dir).RootKey), testKey(3)},
+		{fileNextRootKey, func(d *Dir) error { return d.SetNextRootKey(testKey(4)) }, key((*Dir).NextRootKey), testKey(4)},
+		{fileOldRootKey, func(d *Dir) error { return d.SetOldRootKey(testKey(5)) }, key((*Dir).OldRootKey), testKey(5)},
 		{fileWireGuard, func(d *Dir) error { return d.SetWireGuardKey(wg) }, func(d *Dir) (any, error) { return d.WireGuardKey() }, wg},
 		{fileChain, func(d *Dir) error { return d.SetChain(certs) }, func(d *Dir) (any, error) { return d.Chain() }, certs},
 		{fileRoots, func(d *Dir) error { return d.SetRoots(certs) }, func(d *Dir) (any, error) { return d.Roots() }, certs},
 		{fileIssuer, func(d *Dir) error { return d.SetIssuer(certs[0]) }, func(d *Dir) (any, error) { return d.Issuer() }, certs[0]},
+		{fileRenewer, func(d *Dir) error { return d.SetRenewer(certs[1]) }, func(d *Dir) (any, error) { return d.Renewer() }, certs[1]},
+		{fileNotices, func(d *Dir) error { return d.SetNotices([][]byte{[]byte("one"), {}}) }, func(d *Dir) (any, error) { return d.Notices() }, [][]byte{[]byte("one"), {}}},
 		{fileNode, func(d *Dir) error { return d.SetNode(testNode) }, func(d *Dir) (any, error) { return d.Node() }, testNode},
 		{filepath.Join(dirTokens, testToken.ID+".json"), func(d *Dir) error { return d.SetToken(testToken) }, func(d *Dir) (any, error) { return d.Token(testToken.ID) }, testToken},
 		{fileAllocations, func(d *Dir) error { return d.SetAllocations(testLedger) }, func(d *Dir) (any, error) { return d.Allocations() }, testLedger},
+		{filepath.Join(dirPending, string(testPending.Node)+"-"+testPending.Token+".json"), func(d *Dir) error { return d.SetPending(testPending) }, func(d *Dir) (any, error) { return d.PendingOf(testPending.Node, testPending.Token) }, testPending},
 		{filePeers, func(d *Dir) error { return d.SetPeers([][]byte{[]byte("one"), {}, []byte("three")}) }, func(d *Dir) (any, error) { return d.Peers() }, [][]byte{[]byte("one"), {}, []byte("three")}},
 		{fileEndpoints, func(d *Dir) error { return d.SetEndpoints(eps) }, func(d *Dir) (any, error) { return d.Endpoints() }, eps},
 		{fileMemory, func(d *Dir) error { return d.SetMemory([]byte("memory")) }, func(d *Dir) (any, error) { return d.Memory() }, []byte("memory")},
@@ -531,7 +546,11 @@ func FuzzBodies(f *testing.F) {
 			_ = a.check()
 		}
 		var tok Token
-		_ = unmarshal(body, &tok)
+		if unmarshal(body, &tok) == nil {
+			_ = tok.check()
+		}
+		var p Pending
+		_ = unmarshal(body, &p)
 		var eps []endpoint
 		_ = unmarshal(body, &eps)
 	})

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,16 +19,21 @@ import (
 // Token is what a gateway keeps of an enrolment token: the public half. Who
 // steals it cannot redeem it.
 type Token struct {
-	Version  int            `json:"version"`
-	ID       string         `json:"id"`     // lower-case hex
-	Public   []byte         `json:"public"` // Ed25519; the secret half is in the token only
-	Site     string         `json:"site"`
-	Role     discovery.Role `json:"role"`
-	Created  time.Time      `json:"created"`
-	Expires  time.Time      `json:"expires"`
-	Uses     int            `json:"uses"` // how many nodes may join with it
-	Revoked  bool           `json:"revoked"`
-	Redeemed []Redemption   `json:"redeemed"`
+	Version   int            `json:"version"`
+	ID        string         `json:"id"`     // lower-case hex
+	Public    []byte         `json:"public"` // Ed25519; the secret half is in the token only
+	Site      string         `json:"site"`
+	Role      discovery.Role `json:"role"`
+	Created   time.Time      `json:"created"`
+	Expires   time.Time      `json:"expires"`
+	Uses      int            `json:"uses"`                // how many nodes may join with it
+	Names     []string       `json:"names,omitempty"`     // globs, see path.Match; none: any name
+	Sources   []netip.Prefix `json:"sources,omitempty"`   // underlay, where the joiner's connection comes from; none: anywhere
+	Ephemeral bool           `json:"ephemeral,omitempty"` // its nodes go when they are gone
+	Approval  bool           `json:"approval,omitempty"`  // a person must approve each node
+	Replace   bool           `json:"replace,omitempty"`   // may take the name of a node that is not alive
+	Revoked   bool           `json:"revoked"`
+	Redeemed  []Redemption   `json:"redeemed"`
 }
 
 // Redemption is one use of a token, with what was answered, so that the same
@@ -36,10 +43,20 @@ type Redemption struct {
 	Name   string           `json:"name"`
 	At     time.Time        `json:"at"`
 	Leaf   []byte           `json:"leaf,omitempty"`   // servers: the node certificate
+	Above  []byte           `json:"above,omitempty"`  // servers: what the leaf is signed with; missing in version 1
 	Issuer []byte           `json:"issuer,omitempty"` // gateways: the issuing certificate
+	// Renewer is a gateway's certificate to renew any node; missing in version 1.
+	Renewer []byte `json:"renewer,omitempty"`
 }
 
-const tokenVersion = 1
+// tokenVersion is written; 1, without limits of name and source, is read too.
+const tokenVersion = 2
+
+// Bounds of a token's limits.
+const (
+	MaxTokenNames   = 8
+	MaxTokenSources = 16
+)
 
 var tokenID = regexp.MustCompile(`^[0-9a-f]{8,64}$`)
 
@@ -54,26 +71,54 @@ func (d *Dir) Token(id string) (Token, error) {
 		return Token{}, err
 	}
 	switch {
-	case t.Version != tokenVersion:
-		return Token{}, fmt.Errorf("read %s/%s: %w: version %d, want %d", d.path, name, ErrVersion, t.Version, tokenVersion)
+	case t.Version < 1 || t.Version > tokenVersion:
+		return Token{}, fmt.Errorf("read %s/%s: %w: version %d, want at most %d", d.path, name, ErrVersion, t.Version, tokenVersion)
 	case t.ID != id:
 		return Token{}, d.damaged(name, errors.New("the id inside is another"))
-	case len(t.Public) != 32:
-		return Token{}, d.damaged(name, errors.New("no public key"))
+	}
+	if err := t.check(); err != nil {
+		return Token{}, d.damaged(name, err)
 	}
 	return t, nil
 }
 
 // SetToken keeps a token. Version is filled in. Call it within [Dir.Update].
 func (d *Dir) SetToken(t Token) error {
-	if !tokenID.MatchString(t.ID) || len(t.Public) != 32 {
-		return errors.New("write token: malformed id or key")
+	if !tokenID.MatchString(t.ID) {
+		return errors.New("write token: malformed id")
+	}
+	if err := t.check(); err != nil {
+		return fmt.Errorf("write token: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(d.path, dirTokens), dirMode); err != nil {
 		return fmt.Errorf("write token: %w", err)
 	}
 	t.Version = tokenVersion
 	return d.writeJSON(filepath.Join(dirTokens, t.ID+".json"), t)
+}
+
+// check holds what everybody who reads a token relies on: a limit that cannot
+// be read must not be no limit.
+func (t Token) check() error {
+	switch {
+	case len(t.Public) != 32:
+		return errors.New("no public key")
+	case t.Uses < 0 || len(t.Redeemed) > max(t.Uses, 0):
+		return fmt.Errorf("%d nodes joined with a token for %d", len(t.Redeemed), t.Uses)
+	case len(t.Names) > MaxTokenNames || len(t.Sources) > MaxTokenSources:
+		return fmt.Errorf("%d names and %d sources, at most %d and %d", len(t.Names), len(t.Sources), MaxTokenNames, MaxTokenSources)
+	}
+	for _, g := range t.Names {
+		if _, err := path.Match(g, ""); err != nil || g == "" {
+			return fmt.Errorf("name pattern %q: %w", g, path.ErrBadPattern)
+		}
+	}
+	for _, p := range t.Sources {
+		if !p.IsValid() || p != p.Masked() {
+			return fmt.Errorf("source %s is not a masked prefix", p)
+		}
+	}
+	return nil
 }
 
 // RemoveToken forgets a token; a missing one is fine.
