@@ -42,6 +42,7 @@ type Announcement struct {
 	Draining  bool             // wants no new work
 	Version   string           // of the agent
 	ENI       string           // gateways on EC2: the interface that VPC routes point to
+	Trust     uint64           // number of the set of roots this node trusts; 0: the first, or an older version
 }
 
 // Record is a verified node record: a certified identity with the newest
@@ -71,6 +72,10 @@ type Member struct {
 	Record
 	State MemberState
 	Since time.Time // of State, by this node's clock
+	// Twin is when signed records last showed that two processes speak as the
+	// node, by this node's clock; zero: never. A single time may be a restart
+	// from an older disk; two living copies show themselves again within seconds.
+	Twin time.Time
 }
 
 // Endpoint is where a node was last heard from, by key of nobody's claim: the

@@ -12,6 +12,11 @@ type Observation struct {
 	Proof time.Time     // zero: none since the prober started
 	Heard time.Time     // last valid packet from the node, either direction proven or not
 	RTT   time.Duration // of the newest proof; 0 unknown
+	// Forks is how often within the last minute an earlier life of the node
+	// spoke again after a later one: a restart never goes back, so two processes
+	// share its identity. At most 16.
+	Forks  int
+	Forked time.Time // the newest of those, also when it is longer ago; zero: never
 }
 
 // Sight is everything the own prober saw, with what it must confess: when it

@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"net/netip"
 	"slices"
@@ -18,6 +17,7 @@ type entry struct {
 	key    ed25519.PublicKey
 	chain  [][]byte
 	leaf   digest
+	whole  digest // of chain
 	signed []byte // body and signature; nil: introduced
 	rec    record // of signed
 	floor  uint32 // the highest the node ever signed, as far as was seen
@@ -28,101 +28,29 @@ type entry struct {
 	alive   uint32 // with which it was called alive
 	left    uint32 // with which it said farewell
 	accused uint32 // with which it was called suspect or dead
+	top     uint32 // of all, in all lives: memberlist's own is not above it
+	doubted uint32 // with which memberlist suspected it here
+
+	declined digest    // chain that Prefer did not want for the held one
+	asked    time.Time // when a chain that the record names was last missed
+	boots    [bootsKept]uint64
+	twin     time.Time // when two processes last spoke as the node
 }
 
 // book holds the verified entries of all nodes, self included. It calls verify
-// without holding its lock, and never anything else.
+// and prefer without holding its lock, and never anything else.
 type book struct {
 	mesh   string
 	prefix netip.Prefix
 	self   discovery.NodeID
 	verify func([][]byte) (discovery.Identity, ed25519.PublicKey, error)
+	prefer func(held, offered [][]byte) bool // nil: never
 
 	mu      sync.Mutex // guards the fields below
 	entries map[discovery.NodeID]*entry
 	owners  map[netip.Addr]discovery.NodeID
 	leaves  map[digest]discovery.NodeID
-}
-
-// news is what merging one item changed.
-type news struct {
-	id     discovery.NodeID
-	chain  bool   // a new or renewed chain
-	record bool   // a newer record
-	lacks  bool   // a chain is missing: the whole one, or the renewed one
-	own    record // our own record, heard from others; zero Seq: it was not
-	twin   bool   // another content under the sequence of the record that was held
-}
-
-// merge judges one item and keeps what is new in it. A refusal names its cause
-// and changes nothing, except that a good chain is kept although the record
-// beside it is bad.
-func (b *book) merge(it item) (news, cause) {
-	var r record
-	var body, sig []byte
-	if it.record != nil {
-		var err error
-		if body, sig, err = splitSigned(it.record); err != nil {
-			return news{}, causeMalformed
-		}
-		if r, err = decodeRecord(body); err != nil {
-			return news{}, causeMalformed
-		}
-	}
-	n := news{id: r.ID}
-	if it.chain != nil {
-		id, added, why := b.admit(it.chain)
-		if why != "" {
-			return n, why
-		}
-		if it.record != nil && r.ID != id {
-			return n, causeBadSignature
-		}
-		n.id, n.chain = id, added
-	}
-	if it.record == nil {
-		return n, ""
-	}
-	why := b.mergeRecord(r, body, sig, it.record, &n)
-	return n, why
-}
-
-// mergeRecord judges a record by the key that its node's chain certifies.
-func (b *book) mergeRecord(r record, body, sig, signed []byte, n *news) cause {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.entries[r.ID]
-	if e == nil {
-		n.lacks = true
-		return causeUnknownNode
-	}
-	same := bytes.Equal(e.signed, signed)
-	if same || r.Seq < e.rec.Seq && (r.ID != b.self || r.Floor <= e.floor) {
-		n.lacks = same && r.ID != b.self && r.Leaf != e.leaf
-		if same {
-			return ""
-		}
-		return causeStale
-	}
-	if !ed25519.Verify(e.key, signedText(b.mesh, body), sig) {
-		return causeBadSignature
-	}
-	if r.ID == b.self {
-		e.floor = max(e.floor, r.Floor)
-		n.own = r
-		return ""
-	}
-	if r.Seq == e.rec.Seq && e.signed != nil {
-		// Every node keeps the same one of two, so that all agree.
-		n.twin = true
-		if bytes.Compare(signed, e.signed) < 0 {
-			return causeStale
-		}
-	}
-	e.signed, e.rec = bytes.Clone(signed), r
-	e.floor = max(e.floor, r.Floor)
-	n.record, n.lacks = true, r.Leaf != e.leaf
-	return ""
+	gone    gone
 }
 
 // owner is the verified node at an address.
@@ -134,11 +62,12 @@ func (b *book) owner(a netip.Addr) (discovery.NodeID, bool) {
 }
 
 // satisfies reports whether the book holds at least this version.
-func (b *book) satisfies(id discovery.NodeID, seq uint64, leaf digest) bool {
+func (b *book) satisfies(w need) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := b.entries[id]
-	return e != nil && e.rec.Seq >= seq && (leaf == digest{} || leaf == e.leaf)
+	e := b.entries[w.id]
+	return e != nil && e.rec.Seq >= w.seq && (w.leaf == digest{} || w.leaf == e.leaf) &&
+		(b.prefer == nil || w.whole == digest{} || w.whole == e.whole || w.whole == e.declined)
 }
 
 // items lists what is held of the named nodes, or of all when ids is nil,
@@ -187,24 +116,38 @@ func (b *book) members() []discovery.Member {
 			Record: discovery.Record{Identity: e.id, Seq: e.rec.Seq, Announcement: a},
 			State:  e.state,
 			Since:  e.since,
+			Twin:   e.twin,
 		})
 	}
 	return list
 }
 
 // mark sets a node's state, if the book has the node and it is a change.
-// Suspect is only said of the living.
 func (b *book) mark(id discovery.NodeID, s discovery.MemberState) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entries[id]
-	if e == nil || e.state == s || s == discovery.StateSuspect && e.state != discovery.StateAlive {
+	if e == nil || e.state == s {
 		return false
 	}
 	if s == discovery.StateAlive && !living(e.state) {
 		e.alive, e.left = 0, 0
 	}
 	e.state, e.since = s, time.Now()
+	return true
+}
+
+// suspect marks a living node that memberlist suspects with this incarnation,
+// unless a later word of the node was heard: a suspicion may be sent after its
+// refutation.
+func (b *book) suspect(id discovery.NodeID, incarnation uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[id]
+	if e == nil || e.state != discovery.StateAlive || incarnation < e.top {
+		return false
+	}
+	e.state, e.since, e.doubted = discovery.StateSuspect, time.Now(), incarnation
 	return true
 }
 

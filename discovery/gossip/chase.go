@@ -20,10 +20,11 @@ const (
 
 // need is a version of a node that a peer has and this node has not.
 type need struct {
-	id   discovery.NodeID
-	seq  uint64 // wanted record, 0: any
-	leaf digest // wanted certificate, zero: any
-	from netip.Addr
+	id    discovery.NodeID
+	seq   uint64 // wanted record, 0: any
+	leaf  digest // wanted certificate, zero: any
+	whole digest // wanted chain, zero: any
+	from  netip.Addr
 
 	tries int
 	due   time.Time
@@ -61,7 +62,7 @@ func (n *needs) add(w need) {
 			old.seq = w.seq
 		}
 		if w.leaf != (digest{}) {
-			old.leaf = w.leaf
+			old.leaf, old.whole = w.leaf, w.whole
 		}
 		return
 	}
@@ -97,22 +98,30 @@ func (n *needs) close(w *need) {
 }
 
 // due takes what is to be asked now, by peer, at most maxWants of each; what
-// is satisfied, and what was asked for often enough, is forgotten.
-func (n *needs) due(now time.Time, satisfied func(need) bool) map[netip.Addr][]discovery.NodeID {
+// is satisfied, and what was asked for often enough, is forgotten. Every second
+// time it is the node itself that is asked, if its home is known: who told may
+// lack the same chain.
+func (n *needs) due(now time.Time, satisfied func(need) bool, home func(discovery.NodeID) netip.Addr) map[netip.Addr][]discovery.NodeID {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ask := map[netip.Addr][]discovery.NodeID{}
 	for _, w := range n.open {
+		at := w.from
+		if w.tries%2 == 1 {
+			if a := home(w.id); a.IsValid() {
+				at = a
+			}
+		}
 		switch {
 		case satisfied(*w):
 			n.close(w)
-		case now.Before(w.due) || len(ask[w.from]) >= maxWants:
+		case now.Before(w.due) || len(ask[at]) >= maxWants:
 		case w.tries >= needTries:
 			n.close(w)
 		default:
 			w.due = now.Add(time.Second << w.tries)
 			w.tries++
-			ask[w.from] = append(ask[w.from], w.id)
+			ask[at] = append(ask[at], w.id)
 		}
 	}
 	return ask
@@ -130,7 +139,10 @@ func (g *Gossip) chase(ctx context.Context, t *transport) {
 		case <-g.needs.wake:
 		}
 		ask := g.needs.due(time.Now(), func(w need) bool {
-			return w.alive == nil && g.book.satisfies(w.id, w.seq, w.leaf)
+			return w.alive == nil && g.book.satisfies(w)
+		}, func(id discovery.NodeID) netip.Addr {
+			who, _ := g.book.identity(id)
+			return who.Addr
 		})
 		var wg sync.WaitGroup
 		for from, ids := range ask {

@@ -13,7 +13,7 @@ const (
 	causeBadSignature   cause = "bad-signature"   // record not signed by the certified key
 	causeForeign        cause = "foreign"         // other mesh, or a chain that Verify refuses
 	causeStale          cause = "stale"           // older than what is known
-	causeClone          cause = "clone"           // two contents under one sequence, or our own identity elsewhere
+	causeClone          cause = "clone"           // two contents under one sequence, an earlier boot id again, or our own identity elsewhere
 	causeMalformed      cause = "malformed"       // cannot be read
 	causeOversize       cause = "oversize"        // over a bound, or a datagram over the MTU
 	causeCompressed     cause = "compressed"      // compressed or encrypted: never used here
@@ -26,6 +26,8 @@ const (
 	causeStreamLimit    cause = "stream-limit"    // too many streams of one peer
 	causeConflict       cause = "conflict"        // one name with two addresses
 	causeFull           cause = "full"            // over the largest mesh
+	causeRefused        cause = "refused"         // by or about a node that was forgotten because Verify refuses it, or a chain refused a moment ago
+	causeNoNews         cause = "no-news"         // a notice that changed nothing, or is wrong
 
 	countPacketsIn   cause = "packets-received"
 	countPacketsOut  cause = "packets-sent"
@@ -36,6 +38,13 @@ const (
 	countRecords     cause = "records-accepted"
 	countWantsSent   cause = "wants-sent"
 	countWantsServed cause = "wants-served"
+
+	countForgotten     cause = "nodes-forgotten"
+	countPublished     cause = "notices-published"
+	countNews          cause = "notices-accepted"
+	countKnown         cause = "notices-repeated" // heard before, not judged again
+	countFetches       cause = "fetches-sent"
+	countFetchesServed cause = "fetches-served"
 )
 
 // counters is safe for concurrent use; the zero value is ready.

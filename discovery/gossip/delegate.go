@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/memberlist"
@@ -29,9 +30,10 @@ func (d delegate) NodeMeta(int) []byte { return d.g.meta() }
 // sent them.
 func (d delegate) NotifyMsg([]byte) {}
 
-// GetBroadcasts gives the records that are to be told.
+// GetBroadcasts gives the records and notices that are to be told.
 func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
-	return d.g.queue.GetBroadcasts(overhead, limit)
+	msgs := d.g.queue.GetBroadcasts(overhead, limit)
+	return slices.DeleteFunc(msgs, func(b []byte) bool { return len(b) == 0 })
 }
 
 // LocalState gives all records, and to one who joins the chains too.
@@ -71,10 +73,12 @@ func (d delegate) NotifyConflict(held, other *memberlist.Node) {
 	d.g.log.Warn("one node with two addresses", "node", held.Name, "endpoint", other.Addr, "reason", string(causeConflict))
 }
 
-// broadcast is a record on its way; a newer one of the same node replaces it.
+// broadcast is a frame on its way; a newer one of the same name replaces it.
+// An empty one is never sent: it takes the place of what is to be told no more.
 type broadcast struct {
 	name string
 	msg  []byte
+	done func() // called when it is told no more; nil: nobody cares
 }
 
 var _ memberlist.NamedBroadcast = (*broadcast)(nil)
@@ -85,11 +89,21 @@ func (b *broadcast) Invalidates(memberlist.Broadcast) bool { return false }
 // Message is the frame.
 func (b *broadcast) Message() []byte { return b.msg }
 
-// Finished has nobody to tell.
-func (b *broadcast) Finished() {}
+// Finished is called under the queue's lock.
+func (b *broadcast) Finished() {
+	if b.done != nil {
+		b.done()
+	}
+}
 
-// Name is the node's.
+// Name is the node's, or the notice's.
 func (b *broadcast) Name() string { return b.name }
+
+// ballast is never sent: it is larger than any datagram. While it is in the
+// queue the queue is never empty, and so never begins to number again:
+// TransmitLimitedQueue of memberlist v0.7.0 does so while entries are on loan,
+// and of two entries with the same size and number, told as often, it forgets one.
+var ballast [2 * largestMTU]byte
 
 // logWriter brings memberlist's own log lines to slog: they describe its
 // workings, so all are for debugging.

@@ -9,7 +9,8 @@ import (
 )
 
 // Our own streams carry one frame each way behind the mark and its length. A
-// want is answered with the items asked for, items with none.
+// want is answered with the items asked for, a fetch with notices, everything
+// else, and what a version does not know, with no items.
 
 // Asking is bounded for each peer: an answer may be large.
 const (
@@ -55,8 +56,19 @@ func (t *transport) answer(conn *stream, r byteSource, from netip.Addr) {
 	}
 	out := frame(t.g.tag, kindItems)
 	switch kind {
-	case kindItems:
+	case kindItems, kindNotice:
 		t.g.take(f, from)
+	case kindFetch:
+		names, err := decodeNames(body)
+		if err != nil {
+			t.g.count.add(causeMalformed, 1)
+			return
+		}
+		if t.g.exchanges() {
+			t.g.count.add(countFetchesServed, 1)
+			list, more := t.g.read().lacking(names)
+			out = appendNotices(frame(t.g.tag, kindNotices), list, more)
+		}
 	case kindWant:
 		ids, err := decodeWant(body)
 		if err != nil {

@@ -12,14 +12,18 @@ const (
 	maxNodes  = 4096    // records in one exchange, and members of a mesh
 	maxStream = 4 << 20 // bytes of one stream
 	maxWants  = 64      // ids in one request
-	maxChain  = 4       // certificates
+	maxChain  = 6       // certificates: a renewal carries its original's
 	maxCert   = 4 << 10 // bytes of one certificate
 
 	frameVersion = 1
 	frameHeader  = 6 // version, mesh tag, kind
 
-	kindItems = 1 // any number of items
-	kindWant  = 2 // ids whose items are asked for
+	kindItems   = 1 // any number of items
+	kindWant    = 2 // ids whose items are asked for
+	kindNotice  = 3 // one notice
+	kindHeld    = 4 // digest and number of the notices that the sender holds
+	kindFetch   = 5 // digests of the notices held: all others are asked for
+	kindNotices = 6 // the answer
 
 	itemChain  = 1
 	itemRecord = 2

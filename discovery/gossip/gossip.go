@@ -28,8 +28,11 @@ type Gossip struct {
 	sieve *sieve
 	needs *needs
 	pen   pen
-	count counters
-	queue *memberlist.TransmitLimitedQueue
+
+	notices notices
+	fetches fetches
+	count   counters
+	queue   *memberlist.TransmitLimitedQueue
 
 	ran      atomic.Bool
 	stranger atomic.Bool // somebody unknown spoke since the last round of knocks
@@ -39,6 +42,7 @@ type Gossip struct {
 	metaDue chan struct{}
 	resign  chan struct{}
 	told    chan struct{}
+	shouted chan struct{}
 
 	mu   sync.Mutex // guards the fields below
 	tell []item     // introductions that gateways are to be told at once
@@ -62,22 +66,28 @@ func New(o Options) (*Gossip, error) {
 		metaDue: make(chan struct{}, 1),
 		resign:  make(chan struct{}, 1),
 		told:    make(chan struct{}, 1),
+		shouted: make(chan struct{}, 1),
 	}
+	g.notices.heard = make(chan heard, maxWaiting)
+	g.fetches.wake = make(chan struct{}, 1)
 	g.book = &book{
 		mesh:    o.MeshName,
 		prefix:  o.Mesh,
 		self:    o.Self.ID,
 		verify:  o.Verify,
+		prefer:  o.Prefer,
 		entries: map[discovery.NodeID]*entry{},
 		owners:  map[netip.Addr]discovery.NodeID{},
 		leaves:  map[digest]discovery.NodeID{},
 	}
 	g.sieve = &sieve{
-		judge: &judge{book: g.book, port: o.Port, raised: g.raise, lacks: g.lack},
+		judge: &judge{book: g.book, port: o.Port, raised: g.raise, lacks: g.lack, relieved: g.relieve},
 		count: &g.count,
 		frame: g.take,
+		held:  func(told []byte, from netip.Addr) { g.compare(told, from, 0) },
 	}
 	g.queue = &memberlist.TransmitLimitedQueue{NumNodes: g.book.living, RetransmitMult: 4}
+	g.queue.QueueBroadcast(&broadcast{name: "ballast", msg: ballast[:]})
 	g.pen.seq = o.Seq
 	if err := g.SetChain(o.Chain); err != nil {
 		return nil, err
@@ -106,7 +116,7 @@ func (g *Gossip) SetChain(chain [][]byte) error {
 	g.book.put(id, key, chain)
 	g.book.mu.Unlock()
 	g.pen.mu.Lock()
-	g.pen.leaf = digestOf(chain[0])
+	g.pen.leaf, g.pen.whole = digestOf(chain[0]), wholeOf(chain)
 	g.pen.mu.Unlock()
 	return g.sign()
 }
@@ -157,6 +167,9 @@ func (g *Gossip) Run(ctx context.Context) error {
 	wg.Go(func() { g.advertise(ctx, ml) })
 	wg.Go(func() { g.introduce(ctx, t) })
 	wg.Go(func() { g.prune(ctx) })
+	wg.Go(func() { g.spread(ctx, t) })
+	wg.Go(func() { g.consider(ctx) })
+	wg.Go(func() { g.gather(ctx, t) })
 	<-ctx.Done()
 	g.setLive(nil)
 	if err := ml.Leave(leaveTime); err != nil {
@@ -225,9 +238,13 @@ func (g *Gossip) advertise(ctx context.Context, ml *memberlist.Memberlist) {
 // mark sets a state and wakes who waits for changes.
 func (g *Gossip) mark(id string, s discovery.MemberState) {
 	if g.book.mark(discovery.NodeID(id), s) {
-		g.log.Info("member", "node", id, "reason", string(s))
-		g.wake(g.changed)
+		g.changedTo(id, s)
 	}
+}
+
+func (g *Gossip) changedTo(id string, s discovery.MemberState) {
+	g.log.Info("member", "node", id, "reason", string(s))
+	g.wake(g.changed)
 }
 
 func (g *Gossip) wake(c chan struct{}) {

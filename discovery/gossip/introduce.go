@@ -44,18 +44,18 @@ func (g *Gossip) introduce(ctx context.Context, t *transport) {
 		items := g.tell
 		g.tell = nil
 		g.mu.Unlock()
-		f := frame(g.tag, kindItems)
-		for _, it := range items {
-			f = appendItem(f, it)
-		}
+		frames := g.frames(items)
 		var wg sync.WaitGroup
 		for _, m := range g.Members() {
 			if m.ID == g.opt.Self.ID || m.Role != discovery.RoleGateway || m.State == discovery.StateLeft {
 				continue
 			}
 			wg.Go(func() {
-				if _, err := t.call(m.Addr, f); err != nil {
-					g.log.Debug("introduction not told", "peer", m.Addr, "err", err)
+				for _, f := range frames {
+					if _, err := t.call(m.Addr, f); err != nil {
+						g.log.Debug("introduction not told", "peer", m.Addr, "err", err)
+						return
+					}
 				}
 			})
 		}
@@ -66,4 +66,17 @@ func (g *Gossip) introduce(ctx context.Context, t *transport) {
 		case <-time.After(tellPause): // what comes meanwhile goes together
 		}
 	}
+}
+
+// frames packs items into frames that a stream carries.
+func (g *Gossip) frames(items []item) [][]byte {
+	var list [][]byte
+	f := frame(g.tag, kindItems)
+	for _, it := range items {
+		if len(f) > maxState {
+			list, f = append(list, f), frame(g.tag, kindItems)
+		}
+		f = appendItem(f, it)
+	}
+	return append(list, f)
 }

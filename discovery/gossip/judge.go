@@ -47,6 +47,8 @@ type judge struct {
 	// lacks is told that a peer knows a newer version of a node, and what it
 	// said of it if it is to be heard again when the node is known.
 	lacks func(n need, said *message)
+	// relieved is told of a node that answered a suspicion.
+	relieved func(discovery.NodeID)
 
 	accusers map[netip.Addr]*bucket // guarded by book.mu
 }
@@ -102,6 +104,10 @@ func (j *judge) hearAlive(m *message, from netip.Addr) cause {
 	id := discovery.NodeID(m.Node)
 	j.mu.Lock()
 	e := j.entries[id]
+	if e == nil && j.gone.has(id) {
+		j.mu.Unlock()
+		return causeRefused
+	}
 	if e == nil {
 		j.mu.Unlock()
 		j.lacks(need{id: id, seq: metaSeq(m.Meta), from: from}, m)
@@ -110,8 +116,9 @@ func (j *judge) hearAlive(m *message, from netip.Addr) cause {
 	seq, bad := e.rec.Seq, causeOf(e, m.Incarnation)
 	certified := e.id.Addr
 	if bad == "" && certified == addr {
-		e.alive = max(e.alive, m.Incarnation)
+		e.alive, e.top = max(e.alive, m.Incarnation), max(e.top, m.Incarnation)
 	}
+	answered := e.state == discovery.StateSuspect && m.Incarnation > e.doubted
 	j.mu.Unlock()
 	switch {
 	case addr != certified:
@@ -120,6 +127,9 @@ func (j *judge) hearAlive(m *message, from netip.Addr) cause {
 		return bad
 	}
 	m.Addr = addr.AsSlice()
+	if answered {
+		j.relieved(id)
+	}
 	if id == j.self {
 		j.raised(m.Incarnation)
 	} else if s := metaSeq(m.Meta); s > seq {
@@ -134,7 +144,10 @@ func (j *judge) hearAccusation(m *message, from netip.Addr) cause {
 	j.mu.Lock()
 	e := j.entries[id]
 	if e == nil {
-		j.mu.Unlock()
+		defer j.mu.Unlock()
+		if j.gone.has(id) {
+			return causeRefused
+		}
 		return causeUnknownNode
 	}
 	why := causeOf(e, m.Incarnation)
@@ -145,6 +158,9 @@ func (j *judge) hearAccusation(m *message, from netip.Addr) cause {
 		} else {
 			e.accused = m.Incarnation
 		}
+	}
+	if why == "" {
+		e.top = max(e.top, m.Incarnation)
 	}
 	if why == "" && m.Type == msgDead && m.Node == m.From {
 		e.left = max(e.left, m.Incarnation)

@@ -19,3 +19,6 @@ func (b *bucket) take(now time.Time, burst, rate float64) bool {
 	b.used++
 	return true
 }
+
+// give gives a token back that was not needed.
+func (b *bucket) give() { b.used = max(0, b.used-1) }

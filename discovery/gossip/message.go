@@ -59,6 +59,7 @@ type message struct {
 	Nodes        uint32
 	UserStateLen uint32
 	Join         bool
+	Notices      []byte // ours; see added
 }
 
 // slot ties a field's name on the wire to its place: a *uint8, *uint16,
@@ -126,6 +127,27 @@ func (m *message) slots() []slot {
 	return nil
 }
 
+// added lists the fields that our transport adds to memberlist's own, and takes
+// out again: which notices the sender of a push/pull holds. A version that does
+// not know one skips it.
+func (m *message) added() []slot {
+	if m.Type == msgPushPull {
+		return []slot{{"Notices", &m.Notices}}
+	}
+	return nil
+}
+
+// withNotices adds to a push/pull that memberlist wrote what is held of notices;
+// anything else stays as it is.
+func withNotices(b, told []byte) []byte {
+	if len(told) == 0 || len(b) < 2 || b[0] != msgPushPull || b[1]&0xf0 != 0x80 || b[1]&0x0f >= maxFields {
+		return b
+	}
+	out := make([]byte, 0, len(b)+len(told)+16)
+	out = packRaw(packRaw(append(out, b[0], b[1]+1), "Notices"), string(told))
+	return append(out, b[2:]...)
+}
+
 // maxRaw bounds one string or byte field; memberlist's largest is its meta.
 const maxRaw = 512
 
@@ -137,6 +159,7 @@ func readMessage(r byteSource, kind byte) (message, error) {
 	if slots == nil {
 		return message{}, errMalformed
 	}
+	slots = append(slots, m.added()...)
 	u := unpacker{r}
 	n, err := u.mapLen(maxFields)
 	if err != nil {

@@ -40,6 +40,23 @@ type Options struct {
 	// several goroutines.
 	Verify func(chain [][]byte) (discovery.Identity, ed25519.PublicKey, error)
 
+	// Prefer reports whether an offered chain, which Verify accepted, is to take
+	// the place of the held one although it does not end later: both have the
+	// same end or the same leaf, and an issuer was certified again. It is called
+	// from several goroutines and must not change the chains. nil: never.
+	Prefer func(held, offered [][]byte) bool
+
+	// Judge takes a notice that was heard and reports whether it is news, that
+	// is, whether it was right and changed something. News is told to others
+	// once. It is called from several goroutines, without a lock held, at a
+	// bounded pace for each peer. nil: notices are ignored.
+	Judge func(notice []byte) (news bool)
+	// Notices gives all notices that hold, and Digest a value that differs
+	// whenever they do. Peers that hold others are asked for them. Either nil:
+	// notices are heard and published, not exchanged.
+	Notices func() [][]byte
+	Digest  func() [8]byte
+
 	Network Network
 	Port    uint16 // default DefaultPort; the same on every node
 	MTU     int    // of the tunnel, default 1280; no datagram is larger than MTU-28
@@ -85,6 +102,8 @@ func (t Timing) defaults(nodes int) Timing {
 	return t
 }
 
+const largestMTU = 65535
+
 // headers is what IP and UDP add to a datagram, in the larger of both versions
 // (40 + 8, RFC 8200 and RFC 768), and memberlist's checksum, which it does not
 // count into its own limit (5).
@@ -108,8 +127,8 @@ func (o Options) defaults() (Options, error) {
 	switch {
 	case o.MeshName == "" || len(o.MeshName) > 63 || !printable(o.MeshName):
 		return o, fmt.Errorf("gossip: mesh name %q must be 1-63 printable characters", o.MeshName)
-	case o.MTU < 576 || o.MTU > 65535:
-		return o, fmt.Errorf("gossip: MTU %d is not within 576-65535", o.MTU)
+	case o.MTU < 576 || o.MTU > largestMTU:
+		return o, fmt.Errorf("gossip: MTU %d is not within 576-%d", o.MTU, largestMTU)
 	case o.Sign == nil || o.Verify == nil || o.Network == nil:
 		return o, errors.New("gossip: Sign, Verify and Network are required")
 	case !goodID:

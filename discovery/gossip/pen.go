@@ -28,11 +28,13 @@ type pen struct {
 	has     bool // there is content
 	seq     uint64
 	leaf    digest
+	whole   digest // of the chain
 	body    digest
 	// incarnation is an upper bound of memberlist's own; signed is the floor
 	// of the newest record.
 	incarnation, signed uint32
 	due                 bool // to be signed again, when the pace allows
+	rival               bool // because of a record of ours that another process signed
 	pace                bucket
 	warned              time.Time
 }
@@ -75,6 +77,7 @@ func (g *Gossip) sign() error {
 		Seq:          p.seq + 1,
 		Floor:        min(max(p.incarnation, g.book.floor(g.opt.Self.ID)), maxIncarnation),
 		Leaf:         p.leaf,
+		Whole:        p.whole,
 		Announcement: p.content,
 	}
 	body, err := encodeRecord(r)
@@ -82,7 +85,7 @@ func (g *Gossip) sign() error {
 		return fmt.Errorf("gossip: %w", err)
 	}
 	signed := append(body, g.opt.Sign(signedText(g.opt.MeshName, body))...)
-	p.seq, p.signed, p.due, p.body = r.Seq, r.Floor, false, digestOf(body)
+	p.seq, p.signed, p.due, p.rival, p.body = r.Seq, r.Floor, false, false, digestOf(body)
 	g.book.write(r, signed)
 	g.broadcast(r.ID, signed)
 	g.wake(g.metaDue)
@@ -115,6 +118,7 @@ func (g *Gossip) heardSelf(r record) {
 		return
 	}
 	p.seq = r.Seq
+	p.rival = p.rival || p.has && r.Boot != p.content.Boot
 	if !p.due {
 		p.due = true
 		g.wake(g.resign)
@@ -154,6 +158,10 @@ func (g *Gossip) maySign(now time.Time) bool {
 		return true
 	}
 	g.count.add(causeClone, 1)
+	if p.rival {
+		g.book.double(g.opt.Self.ID, now)
+		g.wake(g.changed)
+	}
 	if now.Sub(p.warned) > time.Minute {
 		p.warned = now
 		g.log.Warn("somebody else speaks as this node; look for a copy of its state directory", "node", g.opt.Self.ID)

@@ -20,7 +20,7 @@ const (
 	maxName      = 63 // of a service: a DNS label (RFC 1035, section 2.3.4)
 	maxVersion   = 64
 	maxENI       = 64
-	maxExtension = 512 // what a newer version appends and this one ignores
+	maxExtension = 512 // what came after version 1; see extension.go
 	maxCapacity  = math.MaxInt32
 	maxSigned    = 8 << 10 // a whole signed record; the fields above stay below 6 KiB
 
@@ -29,13 +29,23 @@ const (
 	flagDraining  = 1
 )
 
-// digest names a certificate or a record body: the first 8 bytes of its
-// SHA-256. It only tells versions apart; nothing is trusted because of it.
+// digest names a certificate, a chain, a record body or a notice: the first 8
+// bytes of its SHA-256. It only tells versions apart; nothing is trusted because
+// of it.
 type digest [8]byte
 
 func digestOf(b []byte) digest {
 	sum := sha256.Sum256(b)
 	return digest(sum[:len(digest{})])
+}
+
+// wholeOf names a chain. The lengths keep two chains with the same bytes apart.
+func wholeOf(chain [][]byte) digest {
+	var b []byte
+	for _, cert := range chain {
+		b = appendBlock(b, cert)
+	}
+	return digestOf(b)
 }
 
 // record is what a node signs.
@@ -46,6 +56,9 @@ type record struct {
 	// believes an incarnation far above it (see judge.go).
 	Floor uint32
 	Leaf  digest // of the newest own certificate
+	// Whole is the digest of the whole newest chain: an issuer that was
+	// certified again changes it and not the leaf. Zero: an older version.
+	Whole digest
 	discovery.Announcement
 }
 
@@ -83,7 +96,7 @@ func encodeRecord(r record) ([]byte, error) {
 	}
 	b = appendText(b, r.Version)
 	b = appendText(b, r.ENI)
-	return binary.AppendUvarint(b, 0), nil
+	return appendExtension(b, &r), nil
 }
 
 // decodeRecord reads a body. Flags and a tail that a newer version may add are
@@ -117,8 +130,8 @@ func decodeRecord(b []byte) (record, error) {
 		r.Services = append(r.Services, s)
 	}
 	r.Version, r.ENI = rd.text(maxVersion), rd.text(maxENI)
-	rd.take(int(rd.uvarint(maxExtension)))
-	if rd.bad || len(rd.b) != 0 || r.Seq == 0 || checkAnnouncement(r.Announcement) != nil {
+	ext := rd.take(int(rd.uvarint(maxExtension)))
+	if rd.bad || len(rd.b) != 0 || r.Seq == 0 || readExtension(ext, &r) != nil || checkAnnouncement(r.Announcement) != nil {
 		return record{}, errMalformed
 	}
 	return r, nil

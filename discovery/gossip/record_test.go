@@ -41,7 +41,7 @@ func TestRecordBoundsAreTheSameBothWays(t *testing.T) {
 		}
 	}
 	// What a newer version appends is kept, covered and ignored.
-	longer := append(b[:len(b)-1:len(b)-1], 3, 'n', 'e', 'w')
+	longer := append(b[:len(b)-1:len(b)-1], 5, 200, 3, 'n', 'e', 'w')
 	if _, err := decodeRecord(longer); err != nil {
 		t.Errorf("an extension is refused: %v", err)
 	}

@@ -11,16 +11,25 @@ import (
 // looked at: a good node passes on nothing that it did not verify itself.
 const maxBad = 64
 
-// take merges a frame of items from a peer, or from here when from is zero.
+// take takes a frame that needs no answer from a peer, or a frame of items from
+// here when from is zero.
 func (g *Gossip) take(b []byte, from netip.Addr) {
 	kind, body, why := openFrame(g.tag, b)
-	if why == "" && kind != kindItems {
-		why = causeMalformed
-	}
-	if why != "" {
+	switch {
+	case why != "":
 		g.count.add(why, 1)
-		return
+	case kind == kindItems:
+		g.takeItems(body, from)
+	case kind == kindNotice && from.IsValid():
+		g.hear(body, from)
+	case kind == kindHeld && from.IsValid():
+		g.compare(body, from, hintSpread)
+	default:
+		g.count.add(causeMalformed, 1)
 	}
+}
+
+func (g *Gossip) takeItems(body []byte, from netip.Addr) {
 	items, err := decodeItems(body)
 	if err != nil {
 		g.count.add(causeMalformed, 1)
@@ -47,7 +56,7 @@ func (g *Gossip) merge(it item, from netip.Addr) cause {
 	if n.own.Seq != 0 {
 		g.heardSelf(n.own)
 	}
-	if n.twin {
+	if n.twin || n.fork {
 		g.twins(n.id)
 	}
 	if n.record {
@@ -57,7 +66,7 @@ func (g *Gossip) merge(it item, from netip.Addr) cause {
 	if n.chain {
 		g.replay(g.needs.settle(n.id))
 	}
-	if n.chain || n.record {
+	if n.chain || n.record || n.fork {
 		g.wake(g.changed)
 	}
 	return why
@@ -70,7 +79,7 @@ func (g *Gossip) needOf(it item, from netip.Addr) need {
 		return need{}
 	}
 	r, _ := decodeRecord(body)
-	return need{id: r.ID, seq: r.Seq, leaf: r.Leaf, from: from}
+	return need{id: r.ID, seq: r.Seq, leaf: r.Leaf, whole: r.Whole, from: from}
 }
 
 // lack notes a need, with what was said of the node if that is to be heard
@@ -103,7 +112,7 @@ func (g *Gossip) twins(id discovery.NodeID) {
 	tell := g.twin.take(time.Now(), 4, 1.0/60)
 	g.mu.Unlock()
 	if tell {
-		g.log.Warn("two different records under one number: a node's identity may be in use twice", "node", id)
+		g.log.Warn("the records of a node contradict each other: its identity may be in use twice", "node", id)
 	}
 }
 
@@ -111,7 +120,7 @@ func (g *Gossip) twins(id discovery.NodeID) {
 // of by the node's meta instead, and asked for.
 func (g *Gossip) broadcast(id discovery.NodeID, signed []byte) {
 	f := appendItem(frame(g.tag, kindItems), item{record: signed})
-	if len(f) > g.opt.MTU-headers-8 { // compound header and one length, user type
+	if !g.fits(f) {
 		return
 	}
 	g.queue.QueueBroadcast(&broadcast{name: string(id), msg: f})
@@ -176,17 +185,17 @@ func (g *Gossip) watch(b []byte) {
 		if err != nil {
 			continue
 		}
-		if m.Type == msgSuspect {
-			g.mark(m.Node, discovery.StateSuspect)
-		} else {
-			g.relieve(m.Node)
+		if m.Type == msgAlive {
+			g.relieve(discovery.NodeID(m.Node))
+		} else if g.book.suspect(discovery.NodeID(m.Node), m.Incarnation) {
+			g.changedTo(m.Node, discovery.StateSuspect)
 		}
 	}
 }
 
 // relieve ends a suspicion; it revives nobody.
-func (g *Gossip) relieve(id string) {
-	if g.book.is(discovery.NodeID(id), discovery.StateSuspect) {
-		g.mark(id, discovery.StateAlive)
+func (g *Gossip) relieve(id discovery.NodeID) {
+	if g.book.is(id, discovery.StateSuspect) {
+		g.mark(string(id), discovery.StateAlive)
 	}
 }

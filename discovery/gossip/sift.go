@@ -13,8 +13,9 @@ import (
 type sieve struct {
 	*judge
 	count *counters
-	// frame takes a frame of ours.
+	// frame takes a frame of ours, and held what a push/pull tells of notices.
 	frame func(b []byte, from netip.Addr)
+	held  func(told []byte, from netip.Addr)
 }
 
 // packet returns the messages of a datagram that memberlist may hear. Records
@@ -124,6 +125,9 @@ func (s *sieve) pushPull(r byteSource, from netip.Addr) ([]byte, cause) {
 	// A seed may be unknown until its records are read; a revoked node stays so.
 	if _, ok := s.owner(from); !ok {
 		return nil, causeBadSource
+	}
+	if head.Notices != nil {
+		s.held(head.Notices, from)
 	}
 	var body []byte
 	kept := uint32(0)

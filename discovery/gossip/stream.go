@@ -26,6 +26,7 @@ func (t *transport) DialAddressTimeout(to memberlist.Address, timeout time.Durat
 	if err != nil {
 		return nil, err
 	}
+	conn.told = t.told()
 	conn.fetch = func() ([]byte, error) {
 		r := bounded(conn.Conn)
 		kind, err := r.ReadByte()
@@ -76,6 +77,23 @@ type stream struct {
 
 	fetch func() ([]byte, error) // nil: read is there already
 	read  []byte
+	told  []byte // of notices, for the first message that is written
+}
+
+// told is what a push/pull tells of notices; nil: nothing.
+func (t *transport) told() []byte {
+	if !t.g.exchanges() {
+		return nil
+	}
+	return t.g.held()
+}
+
+// Write writes a message of memberlist's, which comes in one piece.
+func (s *stream) Write(p []byte) (int, error) {
+	b := withNotices(p, s.told)
+	s.told = nil
+	n, err := s.Conn.Write(b)
+	return min(n, len(p)), err
 }
 
 // Read gives what passed, then the end.

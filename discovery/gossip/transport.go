@@ -92,18 +92,26 @@ func (t *transport) WriteToAddress(b []byte, to memberlist.Address) (time.Time, 
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(b) > t.g.opt.MTU-28 { // IPv4 and UDP headers, RFC 791 and RFC 768
-		t.g.count.add(causeOversize, 1)
-		return time.Time{}, fmt.Errorf("send gossip to %s: %d bytes do not fit the MTU", at, len(b))
-	}
 	t.g.watch(b)
 	now := time.Now()
+	if err := t.send(b, at); err != nil {
+		return time.Time{}, err
+	}
+	return now, nil
+}
+
+// send sends one datagram to a node.
+func (t *transport) send(b []byte, at netip.AddrPort) error {
+	if len(b) > t.g.opt.MTU-28 { // IPv4 and UDP headers, RFC 791 and RFC 768
+		t.g.count.add(causeOversize, 1)
+		return fmt.Errorf("send gossip to %s: %d bytes do not fit the MTU", at, len(b))
+	}
 	if _, err := t.conn.WriteTo(b, net.UDPAddrFromAddrPort(at)); err != nil {
-		return time.Time{}, fmt.Errorf("send gossip to %s: %w", at, err)
+		return fmt.Errorf("send gossip to %s: %w", at, err)
 	}
 	t.g.count.add(countPacketsOut, 1)
 	t.g.count.add(countBytesOut, len(b))
-	return now, nil
+	return nil
 }
 
 // destination refuses addresses that no node of the mesh can have.
@@ -130,22 +138,32 @@ func (t *transport) readPackets() {
 		t.g.count.add(countPacketsIn, 1)
 		t.g.count.add(countBytesIn, n)
 		from := addrPortOf(src)
-		if !t.known(from.Addr()) || from.Port() != t.g.opt.Port {
-			t.g.count.add(causeBadSource, 1)
+		why := t.stranger(from.Addr())
+		if why == "" && from.Port() != t.g.opt.Port {
+			why = causeBadSource
+		}
+		if why != "" {
+			t.g.count.add(why, 1)
 			continue
 		}
 		t.deliver(t.sieve.packet(buf[:n], from.Addr()), from, now)
 	}
 }
 
-// known reports whether a verified node has the address. A stranger inside the
-// mesh is a sign that others know more than this node.
-func (t *transport) known(a netip.Addr) bool {
-	_, ok := t.sieve.owner(a)
-	if !ok && t.g.opt.Mesh.Contains(a) {
+// stranger says why nobody at an address is heard; "" if a verified node has it.
+// A stranger inside the mesh is a sign that others know more than this node,
+// unless it is one that was forgotten for good reason.
+func (t *transport) stranger(a netip.Addr) cause {
+	if _, ok := t.sieve.owner(a); ok {
+		return ""
+	}
+	if t.sieve.wasRefused(a) {
+		return causeRefused
+	}
+	if t.g.opt.Mesh.Contains(a) {
 		t.g.stranger.Store(true)
 	}
-	return ok
+	return causeBadSource
 }
 
 // pause reports whether reading may go on after an error: it may while the
@@ -196,8 +214,8 @@ func (t *transport) acceptStreams() {
 
 // enter counts an accepted stream in; leave counts it out.
 func (t *transport) enter(conn net.Conn, from netip.Addr) cause {
-	if !t.known(from) {
-		return causeBadSource
+	if why := t.stranger(from); why != "" {
+		return why
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -242,7 +260,7 @@ func (t *transport) serve(raw net.Conn, from netip.Addr) {
 		conn.end()
 		return
 	}
-	conn.read = b
+	conn.read, conn.told = b, t.told()
 	select {
 	case t.streams <- conn:
 	case <-t.ctx.Done():

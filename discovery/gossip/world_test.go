@@ -28,6 +28,7 @@ type world struct {
 	cut     func(a, b netip.Addr) bool
 	loss    float64
 	largest int
+	seen    map[[2]netip.Addr]int // datagrams from and to; nil: not counted
 	pipes   map[*pipe]struct{}
 }
 
@@ -103,6 +104,9 @@ func (h *host) ListenPacket(_ string, at netip.AddrPort) (net.PacketConn, error)
 func (w *world) send(b []byte, from, to netip.AddrPort) {
 	w.mu.Lock()
 	w.largest = max(w.largest, len(b))
+	if w.seen != nil {
+		w.seen[[2]netip.Addr{from.Addr(), to.Addr()}]++
+	}
 	lost := w.loss > 0 && rand.Float64() < w.loss
 	dest := w.hosts[to.Addr()]
 	w.mu.Unlock()
@@ -354,6 +358,16 @@ func (v *village) person(n int, role discovery.Role) *person { return newPerson(
 // start runs a person's node with what it remembers.
 func (v *village) start(p *person, blobs [][]byte, change ...func(*Options)) *villager {
 	v.t.Helper()
+	x := v.run(p, blobs, change...)
+	if err := x.Announce(announcement(p.id.Name, 1)); err != nil {
+		v.t.Fatal(err)
+	}
+	return x
+}
+
+// run is start without an announcement.
+func (v *village) run(p *person, blobs [][]byte, change ...func(*Options)) *villager {
+	v.t.Helper()
 	o := p.options(v.w, v.root)
 	for _, c := range change {
 		c(&o)
@@ -367,9 +381,6 @@ func (v *village) start(p *person, blobs [][]byte, change ...func(*Options)) *vi
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
 	<-g.Ready()
-	if err := g.Announce(announcement(p.id.Name, 1)); err != nil {
-		v.t.Fatal(err)
-	}
 	x := &villager{Gossip: g, person: p}
 	x.stop = sync.OnceFunc(func() {
 		cancel()

@@ -13,12 +13,14 @@ type Counters struct {
 	Unanswered   uint64 // echo requests beyond the peer's share
 	ViewsDropped uint64 // told by a peer that may not, or too many
 	Restarts     uint64 // peers seen with a new boot id
+	Forks        uint64 // peers seen with an earlier boot id again: two processes, one identity
 	Pauses       uint64 // standstills of the own loop
 }
 
 type counters struct {
 	sent, sendErrors, received, strangers, versions       atomic.Uint64
 	malformed, unanswered, viewsDropped, restarts, pauses atomic.Uint64
+	forks                                                 atomic.Uint64
 }
 
 // Counters may be called at any time, from any goroutine.
@@ -28,6 +30,6 @@ func (p *Prober) Counters() Counters {
 		Sent: c.sent.Load(), SendErrors: c.sendErrors.Load(), Received: c.received.Load(),
 		Strangers: c.strangers.Load(), Versions: c.versions.Load(), Malformed: c.malformed.Load(),
 		Unanswered: c.unanswered.Load(), ViewsDropped: c.viewsDropped.Load(),
-		Restarts: c.restarts.Load(), Pauses: c.pauses.Load(),
+		Restarts: c.restarts.Load(), Forks: c.forks.Load(), Pauses: c.pauses.Load(),
 	}
 }

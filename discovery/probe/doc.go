@@ -10,6 +10,11 @@
 // whole group without proof is asked by bursts of echo requests, which are
 // answered at once. One packet costs no allocation.
 //
+// It also tells when two processes use one identity: a boot id that is heard
+// again more than a second after another took its place is counted
+// (Observation.Forks), because a restart never goes back. What comes sooner is a
+// packet that was under way at the restart, and changes nothing.
+//
 // It owns outside the process: one UDP socket on the overlay, opened by the
 // function it was given and opened again whenever it fails.
 //

@@ -24,17 +24,30 @@ func (p *Prober) handle(s *socket, b []byte, from netip.AddrPort, now time.Time)
 	}
 	p.count.received.Add(1)
 	p.news = true
-	if q.boot != 0 && q.boot != k.boot {
-		p.count.restarts.Add(1)
-		p.opts.Logger.Info("peer restarted", "node", q.Node)
-	}
 	first := q.proof.IsZero()
-	if q.receive(k, p.opts.Boot, now) && (first || q.mood != calm) {
+	proof, of := q.receive(k, p.opts.Boot, now)
+	if proof && (first || q.mood != calm) {
 		p.urgent = true
 	}
+	p.lived(q, of, now)
 	p.hear(q, k.views, now)
 	if k.kind == kindRequest {
 		p.answer(s, q, now)
+	}
+}
+
+// lived counts and tells what the boot id of a packet showed.
+func (p *Prober) lived(q *peer, of change, now time.Time) {
+	switch of {
+	case newLife:
+		p.count.restarts.Add(1)
+		p.opts.Logger.Info("peer restarted", "node", q.Node)
+	case oldLife:
+		p.count.forks.Add(1)
+		if q.warned.IsZero() || now.Sub(q.warned) > forkWindow {
+			q.warned = now
+			p.opts.Logger.Warn("an earlier life of a peer speaks again: two processes use its identity; look for a copy of its state directory", "node", q.Node)
+		}
 	}
 }
 

@@ -44,6 +44,13 @@ func (n *memNet) listen(addr netip.AddrPort) *memConn {
 	return c
 }
 
+// hand gives an address to one of several sockets that claim it.
+func (n *memNet) hand(addr netip.AddrPort, c *memConn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns[addr] = c
+}
+
 func (n *memNet) carry(from, to netip.AddrPort, b []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -126,7 +126,7 @@ func FuzzDecode(f *testing.F) {
 			q.stamp(now)
 		}
 		for range 2 {
-			if q.receive(&p, 5, now.Add(time.Second)) && (p.heardBoot != 5 || p.heard <= 3 || p.heard > 23) {
+			if proof, _ := q.receive(&p, 5, now.Add(time.Second)); proof && (p.heardBoot != 5 || p.heard <= 3 || p.heard > 23) {
 				t.Fatalf("proof from %+v", p)
 			}
 			q.hear(p.views, now)

@@ -38,9 +38,10 @@ type peer struct {
 	mood   mood          // of its group
 
 	// Its packets to us.
-	boot    uint64 // 0: not heard yet
+	lives   lives
 	heard   uint64
 	heardAt time.Time // when sequence heard came in
+	warned  time.Time // that its lives alternate
 	lastAt  time.Time // when any valid packet came in
 
 	// What they prove.
@@ -62,16 +63,17 @@ func (p *peer) stamp(now time.Time) uint64 {
 }
 
 // receive takes in what a valid packet says of the path and reports whether it
-// gave newer proof.
-func (p *peer) receive(k *packet, self uint64, now time.Time) bool {
+// gave newer proof, and what its boot id says.
+func (p *peer) receive(k *packet, self uint64, now time.Time) (proof bool, of change) {
 	p.lastAt = now
-	if k.boot != p.boot { // a new life: its sequence starts again
-		p.boot, p.heard = k.boot, 0
+	of = p.lives.hear(k.boot, now)
+	if of != sameLife && of != lateLife { // another life: its sequence is its own
+		p.heard = 0
 	}
-	if k.seq > p.heard {
+	if of != lateLife && k.seq > p.heard {
 		p.heard, p.heardAt = k.seq, now
 	}
-	return k.heardBoot == self && p.prove(k.heard, k.held, now)
+	return k.heardBoot == self && p.prove(k.heard, k.held, now), of
 }
 
 // prove takes an echo of own packet seq, held by the peer for so long.
@@ -89,7 +91,7 @@ func (p *peer) prove(seq uint64, held time.Duration, now time.Time) bool {
 // fill sets the fields of an outgoing packet that concern the peer.
 func (p *peer) fill(k *packet, now time.Time) {
 	k.seq = p.stamp(now)
-	k.heardBoot, k.heard, k.held = p.boot, p.heard, -1
+	k.heardBoot, k.heard, k.held = p.lives.boot, p.heard, -1
 	if p.heard != 0 {
 		k.held = now.Sub(p.heardAt)
 	}
@@ -138,6 +140,8 @@ func (p *peer) view(site []byte) *discovery.View {
 }
 
 // observation is what the sight says of the peer.
-func (p *peer) observation() discovery.Observation {
-	return discovery.Observation{Node: p.Node, Proof: p.proof, Heard: p.lastAt, RTT: p.rtt}
+func (p *peer) observation(now time.Time) discovery.Observation {
+	o := discovery.Observation{Node: p.Node, Proof: p.proof, Heard: p.lastAt, RTT: p.rtt}
+	o.Forks, o.Forked = p.lives.returns(now)
+	return o
 }

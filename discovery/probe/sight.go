@@ -44,7 +44,7 @@ func (p *Prober) sight(now time.Time) discovery.Sight {
 		Observations: make([]discovery.Observation, 0, len(p.sorted)),
 	}
 	for _, q := range p.sorted {
-		s.Observations = append(s.Observations, q.observation())
+		s.Observations = append(s.Observations, q.observation(now))
 	}
 	return s
 }
