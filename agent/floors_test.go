@@ -48,8 +48,14 @@ var floors = []floor{
 	},
 	{
 		name:  "2 forms and tools",
-		rooms: []string{"agent/config", "agent/reconcile", "agent/statedir", "agent/pki"},
+		rooms: []string{"agent/config", "agent/reconcile", "agent/statedir", "agent/pki", "agent/history"},
 		house: []string{"tunnel", "discovery"},
+		never: []string{"net/http", "github.com/aws/", "github.com/hashicorp/", "golang.zx2c4.com/", "gvisor.dev/"},
+	},
+	{
+		name:  "2 tools, joined",
+		rooms: []string{"agent/rootca"},
+		house: []string{"discovery", "agent/pki", "agent/statedir", "agent/history"},
 		never: []string{"net/http", "github.com/aws/", "github.com/hashicorp/", "golang.zx2c4.com/", "gvisor.dev/"},
 	},
 	{
@@ -60,14 +66,14 @@ var floors = []floor{
 	},
 	{
 		name:  "3 ears and hands",
-		rooms: []string{"discovery/gossip", "discovery/probe", "discovery/check", "discovery/elb", "discovery/vpc"},
+		rooms: []string{"discovery/gossip", "discovery/probe", "discovery/check", "discovery/elb", "discovery/vpc", "discovery/awsid"},
 		house: []string{"discovery", "discovery/internal/awsapi"},
 		never: []string{"golang.zx2c4.com/", "gvisor.dev/", "github.com/vishvananda/"},
 	},
 	{
 		name:  "3 ears and hands",
 		rooms: []string{"agent/enroll"},
-		house: []string{"tunnel", "discovery", "agent/pki", "agent/statedir"},
+		house: []string{"tunnel", "discovery", "agent/pki", "agent/statedir", "agent/history", "agent/rootca"},
 		never: []string{"github.com/"},
 	},
 	{
@@ -100,12 +106,12 @@ var floors = []floor{
 	{
 		name:  "6 street",
 		rooms: []string{"deploy/lab"},
-		house: []string{"agent/api", "agent/config", "discovery", "discovery/cloudtest"},
+		house: []string{"agent/api", "agent/config", "agent/enroll", "agent/pki", "discovery", "discovery/cloudtest"},
 	},
 	{
 		name:  "6 street",
 		rooms: []string{"cmd/drawbridge"},
-		house: []string{"agent", "agent/api", "agent/config", "agent/pki", "agent/enroll", "agent/statedir", "discovery", "deploy/lab"},
+		house: []string{"agent", "agent/api", "agent/config", "agent/pki", "agent/enroll", "agent/statedir", "agent/history", "agent/rootca", "discovery", "deploy/lab"},
 	},
 }
 

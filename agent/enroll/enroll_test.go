@@ -2,19 +2,16 @@ package enroll
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,177 +19,6 @@ import (
 	"drawbridge/agent/statedir"
 	"drawbridge/discovery"
 )
-
-// lab is a gateway that serves on loopback.
-type lab struct {
-	state string
-	dir   *statedir.Dir
-	srv   *Server
-	addr  string
-	res   Result
-
-	skew    atomic.Int64 // of the server's clock, nanoseconds
-	revoked atomic.Bool  // every renewal is by a revoked node
-
-	mu         sync.Mutex // guards introduced and log
-	introduced [][][]byte
-	log        bytes.Buffer
-}
-
-// Write makes the lab the sink of the server's log.
-func (l *lab) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.log.Write(p)
-}
-
-func (l *lab) chains() [][][]byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.introduced
-}
-
-func newLab(t testing.TB, change ...func(*InitOptions)) *lab {
-	t.Helper()
-	l := &lab{state: filepath.Join(t.TempDir(), "gw-a")}
-	o := InitOptions{StateDir: l.state, Mesh: "lab", Site: "aws", Name: "gw-a"}
-	for _, c := range change {
-		c(&o)
-	}
-	res, err := Init(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.res = res
-	l.open(t)
-	return l
-}
-
-// open serves the state directory.
-func (l *lab) open(t testing.TB) {
-	t.Helper()
-	var err error
-	if l.dir, err = statedir.Open(l.state); err != nil {
-		t.Fatal(err)
-	}
-	l.srv = NewServer(Options{
-		Dir:   l.dir,
-		Seeds: func() [][]byte { return [][]byte{[]byte("seed-1"), []byte("seed-2")} },
-		Introduce: func(chain [][]byte) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.introduced = append(l.introduced, chain)
-		},
-		NameTaken: func(name string, _ discovery.NodeID) bool { return name == "gpu-9" },
-		Revoked:   func(discovery.NodeID) bool { return l.revoked.Load() },
-		Logger:    slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
-	l.srv.now = func() time.Time { return time.Now().Add(time.Duration(l.skew.Load())) }
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.addr = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- l.srv.Run(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-}
-
-func (l *lab) token(t testing.TB, change ...func(*TokenOptions)) *pki.Token {
-	t.Helper()
-	o := TokenOptions{Site: "idc", Addrs: []string{l.addr}}
-	for _, c := range change {
-		c(&o)
-	}
-	text, err := CreateToken(l.state, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := pki.ParseToken(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tok
-}
-
-func options(t testing.TB, tok *pki.Token, name string) JoinOptions {
-	t.Helper()
-	return JoinOptions{StateDir: filepath.Join(t.TempDir(), name), Token: tok, Name: name, pause: time.Millisecond}
-}
-
-func join(t testing.TB, o JoinOptions) (Result, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	return Join(ctx, o)
-}
-
-func mustJoin(t testing.TB, o JoinOptions) Result {
-	t.Helper()
-	res, err := join(t, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res
-}
-
-// wantCode checks code, and that a person is told what to do.
-func wantCode(t testing.TB, err error, want Code) {
-	t.Helper()
-	var e *Error
-	if !errors.As(err, &e) || e.Code != want {
-		t.Fatalf("got %v, want code %s", err, want)
-	}
-	if e.Next == "" {
-		t.Errorf("no next step: %v", e)
-	}
-}
-
-// wantNothing checks that the directory is as if join had never run.
-func wantNothing(t testing.TB, path string) {
-	t.Helper()
-	entries, err := os.ReadDir(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if e.Name() != "agent.lock" {
-			t.Errorf("left in the state directory: %s", e.Name())
-		}
-	}
-}
-
-func verify(t testing.TB, dir *statedir.Dir) discovery.Identity {
-	t.Helper()
-	chain, err := dir.Chain()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return verifyChain(t, dir, chain)
-}
-
-func verifyChain(t testing.TB, dir *statedir.Dir, chain [][]byte) discovery.Identity {
-	t.Helper()
-	roots, err := dir.Roots()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pinned, err := pki.NewRoots(roots...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, _, err := pki.Verify(chain, pinned, "lab", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
 
 func TestInit(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "s")
@@ -313,8 +139,6 @@ func TestJoinGatewayAndThroughIt(t *testing.T) {
 	if _, err := b.dir.RootKey(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the second gateway has the root key: %v", err)
 	}
-	_, err := CreateToken(b.state, TokenOptions{Site: "aws", Role: discovery.RoleGateway, Addrs: []string{b.addr}})
-	wantCode(t, err, CodeNoRoot)
 	srv := mustJoin(t, options(t, b.token(t), "gpu-1"))
 	if srv.Addr != netip.MustParseAddr("10.86.16.2") || srv.Gateway != "gw-b" {
 		t.Errorf("got %+v", srv)
@@ -503,14 +327,14 @@ func TestNameTakenByAnotherNode(t *testing.T) {
 	o := options(t, l.token(t), "gpu-1")
 	_, err := join(t, o)
 	wantCode(t, err, CodeNameTaken)
-	if err := Release(l.dir, first.ID, time.Now()); err != nil {
+	if err := Release(l.dir, first.ID, time.Now(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	second := mustJoin(t, o)
 	if second.Addr == first.Addr {
 		t.Error("a freed address was given again at once")
 	}
-	if err := Release(l.dir, first.ID, time.Now()); !errors.Is(err, ErrNoSuchNode) {
+	if err := Release(l.dir, first.ID, time.Now(), time.Time{}); !errors.Is(err, ErrNoSuchNode) {
 		t.Errorf("released twice: %v", err)
 	}
 }
@@ -758,14 +582,14 @@ func TestRenew(t *testing.T) {
 	if err != nil || id.Addr != res.Addr || id.ID != res.ID || id.Name != "gpu-1" || id.Site != "idc" {
 		t.Errorf("got %+v, %v", id, err)
 	}
-	if err := Release(l.dir, res.ID, later()); err != nil {
+	if err := Release(l.dir, res.ID, later(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = Renew(ctx, ro)
 	wantCode(t, err, CodeUnknownNode)
-	l.revoked.Store(true)
+	l.revoke(t, res.ID)
 	_, err = Renew(ctx, ro)
-	wantCode(t, err, CodeRevoked)
+	wantCode(t, err, CodeRevokedNode)
 }
 
 func TestRenewIssuerAtHalfLife(t *testing.T) {

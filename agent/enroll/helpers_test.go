@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
+	"testing"
 )
 
 // losing dials connections of which the first n lose the gateway's answer:
@@ -42,4 +45,16 @@ func (l *lossy) Read(b []byte) (int, error) {
 		return 0, errors.New("the line is cut")
 	}
 	return n, err
+}
+
+// blockHistory makes the journal of a state directory unwritable, also for root.
+func blockHistory(t *testing.T, state string) {
+	t.Helper()
+	path := filepath.Join(state, "history")
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("in the way"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

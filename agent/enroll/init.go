@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"strings"
 	"time"
 
+	"drawbridge/agent/history"
 	"drawbridge/agent/pki"
+	"drawbridge/agent/rootca"
 	"drawbridge/agent/statedir"
 	"drawbridge/discovery"
 )
@@ -26,11 +30,16 @@ type InitOptions struct {
 	Domain     string           // "": MESH.mesh
 	ListenPort uint16           // WireGuard, UDP; 0: DefaultPort
 	Endpoints  []netip.AddrPort // underlay, where others can dial this host
+	// OfflineRoot is the directory for the root key, to be taken away; "": the
+	// state directory. It must be empty or missing, and neither of the two may
+	// be in the other.
+	OfflineRoot string
 	// Conflict reports whether the mesh prefix clashes with this host's
 	// network. It is called before anything is written.
 	Conflict func(netip.Prefix) error
 
-	now func() time.Time // nil: time.Now
+	now  func() time.Time                    // nil: time.Now
+	open func(string) (*statedir.Dir, error) // nil: statedir.Create
 }
 
 func (o *InitOptions) check() error {
@@ -46,9 +55,12 @@ func (o *InitOptions) check() error {
 	if o.now == nil {
 		o.now = time.Now
 	}
+	if o.open == nil {
+		o.open = statedir.Create
+	}
 	for _, err := range []error{
 		pki.CheckLabel("mesh name", o.Mesh), pki.CheckLabel("site", o.Site), pki.CheckLabel("name", o.Name),
-		pki.CheckDomain(o.Domain), pki.CheckPrefix(o.Prefix),
+		pki.CheckDomain(o.Domain), pki.CheckPrefix(o.Prefix), o.checkOffline(),
 	} {
 		if err != nil {
 			return fmt.Errorf("init: %w", err)
@@ -60,8 +72,52 @@ func (o *InitOptions) check() error {
 	return nil
 }
 
-// Init makes a mesh, with this host as its first gateway and holder of the
-// root key. It refuses a state directory that is in use.
+// checkOffline: a root key below the state directory would be lost and stolen
+// with it.
+func (o *InitOptions) checkOffline() error {
+	if o.OfflineRoot == "" {
+		return nil
+	}
+	state, err := realPath(o.StateDir)
+	if err != nil {
+		return err
+	}
+	root, err := realPath(o.OfflineRoot)
+	if err != nil {
+		return err
+	}
+	if within(state, root) || within(root, state) {
+		return fmt.Errorf("the directory for the root key, %s, and the state directory, %s, must lie apart", o.OfflineRoot, o.StateDir)
+	}
+	return nil
+}
+
+// realPath is the path without symbolic links, as far as it exists.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	for rest := ""; ; {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			return filepath.Join(real, rest), nil
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return "", err
+		}
+		path, rest = parent, filepath.Join(filepath.Base(path), rest)
+	}
+}
+
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// Init makes a mesh, with this host as its first gateway and, unless that is to
+// be offline, holder of the root key. It refuses a state directory that is in use.
 func Init(o InitOptions) (Result, error) {
 	if err := o.check(); err != nil {
 		return Result{}, err
@@ -74,7 +130,7 @@ func Init(o InitOptions) (Result, error) {
 			}
 		}
 	}
-	dir, err := statedir.Create(o.StateDir)
+	dir, err := o.open(o.StateDir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -91,6 +147,11 @@ func Init(o InitOptions) (Result, error) {
 		return Result{}, fmt.Errorf("init: %w", err)
 	}
 	res, err := describe(dir)
+	if err == nil {
+		err = note(dir, history.Event{Kind: eventMesh, Subject: o.Mesh, Detail: map[string]string{
+			"gateway": subject(res.ID, res.Name), "prefix": res.Prefix.String(), "offline-root": o.OfflineRoot,
+		}})
+	}
 	res.Repairs = dir.Repairs()
 	return res, err
 }
@@ -99,40 +160,35 @@ func Init(o InitOptions) (Result, error) {
 // before that leaves a mesh nobody has joined, made anew by the next init.
 func makeMesh(dir *statedir.Dir, o InitOptions) error {
 	now := o.now()
-	rootCert, rootKey, err := pki.NewRoot(pki.Mesh{Name: o.Mesh, Domain: o.Domain, Prefix: o.Prefix}, now)
-	if err != nil {
-		return err
-	}
-	root, err := pki.NewSigner(rootCert, rootKey)
-	if err != nil {
-		return err
-	}
 	k, err := makeKeys(discovery.RoleGateway)
 	if err != nil {
 		return err
 	}
-	block, _ := pki.Block(o.Prefix, 0) // the prefix was checked
-	issuerCert, err := pki.NewIssuer(root, k.issuer.Public().(ed25519.PublicKey), o.Name, block, now)
+	if err := k.keep(dir); err != nil {
+		return err
+	}
+	g, err := makeRoot(dir, o, k, now)
 	if err != nil {
 		return err
 	}
-	issuer, err := pki.NewSigner(issuerCert, k.issuer)
+	issuer, err := pki.NewSigner(g.Issuer, k.issuer)
 	if err != nil {
 		return err
 	}
-	leaf, err := issueSelf(issuer, block, o.Name, o.Site, k, now)
+	leaf, err := issueSelf(issuer, g.Block, o.Name, o.Site, k, 0, now)
 	if err != nil {
 		return err
 	}
-	id := discovery.Identity{ID: pki.NodeID(k.identity.Public().(ed25519.PublicKey)), Name: o.Name, Site: o.Site, NotAfter: now.Add(pki.NodeLife)}
-	ledger := newLedger(id, block, now)
-	ledger.Blocks = []statedir.Grant{{Block: block, Node: id.ID, Name: o.Name, Since: now.UTC()}}
+	id := discovery.Identity{ID: k.id(), Name: o.Name, Site: o.Site, NotAfter: now.Add(pki.NodeLife)}
+	ledger := newLedger(id, g.Block, now)
+	if o.OfflineRoot == "" { // or it is where the root key is
+		ledger.Blocks = []statedir.Grant{{Block: g.Block, Node: id.ID, Name: o.Name, Since: now.UTC()}}
+	}
 	for _, step := range []func() error{
-		func() error { return k.keep(dir) },
-		func() error { return dir.SetRootKey(rootKey) },
-		func() error { return dir.SetRoots([][]byte{rootCert}) },
-		func() error { return dir.SetIssuer(issuerCert) },
-		func() error { return dir.SetChain([][]byte{leaf, issuerCert}) },
+		func() error { return dir.SetRoots(g.Roots) },
+		func() error { return dir.SetIssuer(g.Issuer) },
+		func() error { return dir.SetRenewer(g.Renewer) },
+		func() error { return dir.SetChain([][]byte{leaf, g.Issuer}) },
 		func() error { return dir.SetAllocations(ledger) },
 	} {
 		if err := step(); err != nil {
@@ -145,16 +201,52 @@ func makeMesh(dir *statedir.Dir, o InitOptions) error {
 	})
 }
 
-// issueSelf makes a gateway's node certificate with its own issuer.
-func issueSelf(issuer *pki.Signer, block netip.Prefix, name, site string, k keys, now time.Time) ([]byte, error) {
-	wg, err := k.wireGuard.Public()
-	if err != nil {
-		return nil, err
+// makeRoot makes the root of the mesh, and lets it certify the first gateway.
+func makeRoot(dir *statedir.Dir, o InitOptions, k keys, now time.Time) (rootca.Grant, error) {
+	mesh := pki.Mesh{Name: o.Mesh, Domain: o.Domain, Prefix: o.Prefix}
+	pub := k.issuer.Public().(ed25519.PublicKey)
+	if o.OfflineRoot != "" {
+		return offlineRoot(o, mesh, rootca.Request{Mesh: o.Mesh, Name: o.Name, Node: k.id(), Issuer: pub}, now)
 	}
-	return pki.IssueNode(issuer, pki.Claims{
-		Name: name, Site: site, Role: discovery.RoleGateway, Addr: pki.FirstAddr(block),
-		Identity: k.identity.Public().(ed25519.PublicKey), WireGuard: wg,
-	}, now)
+	cert, key, err := pki.NewRoot(mesh, now)
+	if err != nil {
+		return rootca.Grant{}, err
+	}
+	root, err := pki.NewSigner(cert, key)
+	if err != nil {
+		return rootca.Grant{}, err
+	}
+	g := rootca.Grant{Node: k.id(), Name: o.Name, Roots: [][]byte{cert}}
+	g.Block, _ = pki.Block(o.Prefix, 0) // the prefix was checked
+	if g.Issuer, err = pki.NewIssuer(root, pub, o.Name, g.Block, now); err != nil {
+		return rootca.Grant{}, err
+	}
+	if g.Renewer, err = pki.NewRenewer(root, pub, o.Name, now); err != nil {
+		return rootca.Grant{}, err
+	}
+	return g, dir.SetRootKey(key)
+}
+
+// offlineRoot keeps the root in a directory of its own. If this ends half-way,
+// that directory stays: nothing tells that no mesh was made of it.
+func offlineRoot(o InitOptions, mesh pki.Mesh, req rootca.Request, now time.Time) (rootca.Grant, error) {
+	offline, err := rootca.CreateRootDir(o.OfflineRoot, mesh, now)
+	if err != nil {
+		return rootca.Grant{}, err
+	}
+	roots, err := offline.Roots()
+	if err != nil {
+		return rootca.Grant{}, err
+	}
+	if req.Pin, err = pki.Pin(roots[0]); err != nil {
+		return rootca.Grant{}, err
+	}
+	var g rootca.Grant
+	err = offline.Update(func() error {
+		g, err = rootca.Sign(offline, req, now)
+		return err
+	})
+	return g, err
 }
 
 // newLedger is a gateway's ledger with its own address in it.
@@ -171,11 +263,7 @@ func describe(dir *statedir.Dir) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	roots, err := dir.Roots()
-	if err != nil {
-		return Result{}, err
-	}
-	pinned, err := pki.NewRoots(roots...)
+	t, err := trustOf(dir, nil)
 	if err != nil {
 		return Result{}, err
 	}
@@ -183,8 +271,9 @@ func describe(dir *statedir.Dir) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	roots := t.roll.Roots()
 	// The time is not the question here: an expired member is a member.
-	id, _, err := pki.Verify(chain, pinned, n.Mesh, time.Unix(0, 0))
+	id, _, err := pki.Verify(t.roll.Refresh(chain), roots, n.Mesh, time.Unix(0, 0))
 	if id.ID == "" {
 		return Result{}, err
 	}
@@ -192,7 +281,7 @@ func describe(dir *statedir.Dir) (Result, error) {
 		Mesh: n.Mesh, Domain: n.Domain, Prefix: n.Prefix, Name: id.Name, Site: id.Site, Role: id.Role,
 		ID: id.ID, Addr: id.Addr, NotAfter: id.NotAfter,
 	}
-	if res.Pin, err = pki.Pin(roots[0]); err != nil {
+	if res.Pin, err = pki.Pin(roots.Certs()[0]); err != nil {
 		return Result{}, err
 	}
 	if id.Role == discovery.RoleGateway {

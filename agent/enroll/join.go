@@ -5,7 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io/fs"
+	"net"
 	"net/netip"
 	"time"
 
@@ -14,23 +14,44 @@ import (
 	"drawbridge/discovery"
 )
 
-// JoinOptions say what to join as. StateDir, Token and Name are needed.
+// DefaultPatience is how long Join waits for a person's approval.
+const DefaultPatience = 10 * time.Minute
+
+// JoinOptions say what to join as. StateDir and Name are needed, and Token or,
+// to join by an AWS identity, Gateways, Pin and Prove.
 type JoinOptions struct {
 	StateDir string
 	Token    *pki.Token
 	Name     string
-	// Site and Role, if not empty, must be those of the token.
+	// Site and Role, if not empty, must be those of the token or rule. Without
+	// a token the role is server unless it says otherwise.
 	Site       string
 	Role       discovery.Role
 	Endpoints  []netip.AddrPort // underlay, where others can dial this host
 	ListenPort uint16           // WireGuard, UDP; 0: DefaultPort
+
+	Gateways []string // HOST:PORT
+	Pin      [32]byte // of the mesh root, see pki.Pin
+	// Prove lets AWS confirm the challenge, see [Options.AWS].
+	Prove func(ctx context.Context, challenge []byte) ([]byte, error)
+
 	// Conflict reports whether the mesh prefix clashes with this host's
 	// network. It is called before anything is sent or written.
 	Conflict func(netip.Prefix) error
+	// Waiting is told once that a person must approve this host, or carry its
+	// request to the root key, and the fingerprint to compare.
+	Waiting  func(fingerprint string)
+	Patience time.Duration // how long to wait for that; 0: DefaultPatience
 
-	dial  dialer           // nil: TCP
-	now   func() time.Time // nil: time.Now
-	pause time.Duration    // between rounds; 0: one second
+	// Dial makes the TCP connection to a gateway at HOST:PORT. Nil: from any
+	// address of this host.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+
+	dial  dialer                               // nil: TCP
+	now   func() time.Time                     // nil: time.Now
+	pause time.Duration                        // between rounds; 0: one second
+	open  func(string) (*statedir.Dir, error)  // nil: statedir.Create
+	rest  func(context.Context, time.Duration) // nil: a timer
 }
 
 // Result is who a host is after init or join.
@@ -51,17 +72,15 @@ type Result struct {
 	Repairs  []string      // what was repaired in the state directory
 }
 
-// rounds is how often join goes through all addresses before it gives up.
-const rounds = 4
-
-// Join redeems a token and fills the state directory. When the directory
-// belongs to a member already, it changes nothing and returns who that is,
-// with [ErrAlreadyJoined]. Other refusals are an [*Error].
+// Join redeems a token, or proves an AWS identity, and fills the state
+// directory. When the directory belongs to a member already, it changes nothing
+// and returns who that is, with [ErrAlreadyJoined]. Other refusals are an
+// [*Error].
 func Join(ctx context.Context, o JoinOptions) (Result, error) {
 	if err := o.check(); err != nil {
 		return Result{}, err
 	}
-	dir, err := statedir.Create(o.StateDir)
+	dir, err := o.open(o.StateDir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -89,20 +108,23 @@ func Join(ctx context.Context, o JoinOptions) (Result, error) {
 }
 
 func (o *JoinOptions) check() error {
-	if o.Token == nil {
-		return errors.New("join: no token")
+	if err := o.checkWay(); err != nil {
+		return err
 	}
 	if err := pki.CheckLabel("name", o.Name); err != nil {
 		return err
 	}
-	if o.Site != "" && o.Site != o.Token.Site {
-		return &Error{Code: CodeOtherSite, Text: fmt.Sprintf("the token is for site %q, not %q", o.Token.Site, o.Site), Next: nextStep(CodeOtherSite)}
-	}
-	if o.Role != "" && o.Role != o.Token.Role {
-		return &Error{Code: CodeOtherRole, Text: fmt.Sprintf("the token is for role %q, not %q", o.Token.Role, o.Role), Next: nextStep(CodeOtherRole)}
-	}
 	if len(o.Endpoints) > maxEndpoints {
 		return fmt.Errorf("join: %d endpoints, at most %d", len(o.Endpoints), maxEndpoints)
+	}
+	if o.Patience < 0 {
+		return fmt.Errorf("join: a patience of %s", o.Patience)
+	}
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	if o.dial == nil {
+		o.dial = o.Dial
 	}
 	if o.dial == nil {
 		o.dial = dialTCP
@@ -113,10 +135,54 @@ func (o *JoinOptions) check() error {
 	if o.pause == 0 {
 		o.pause = time.Second
 	}
+	if o.open == nil {
+		o.open = statedir.Create
+	}
+	if o.rest == nil {
+		o.rest = rest
+	}
 	if o.ListenPort == 0 {
 		o.ListenPort = DefaultPort
 	}
 	return nil
+}
+
+// checkWay checks by what the host wants to join.
+func (o *JoinOptions) checkWay() error {
+	if o.Token == nil {
+		return o.checkAWS()
+	}
+	if o.Prove != nil || o.Gateways != nil {
+		return errors.New("join: with a token or by an AWS identity, not both")
+	}
+	if o.Site != "" && o.Site != o.Token.Site {
+		return &Error{Code: CodeOtherSite, Text: fmt.Sprintf("the token is for site %q, not %q", o.Token.Site, o.Site), Next: nextStep(CodeOtherSite)}
+	}
+	if o.Role != "" && o.Role != o.Token.Role {
+		return &Error{Code: CodeOtherRole, Text: fmt.Sprintf("the token is for role %q, not %q", o.Token.Role, o.Role), Next: nextStep(CodeOtherRole)}
+	}
+	o.Site, o.Role, o.Gateways, o.Pin = o.Token.Site, o.Token.Role, o.Token.Addrs, o.Token.Pin
+	return nil
+}
+
+func (o *JoinOptions) checkAWS() error {
+	switch {
+	case o.Prove == nil:
+		return errors.New("join: no token, and no AWS identity")
+	case len(o.Gateways) == 0 || len(o.Gateways) > maxGateways:
+		return fmt.Errorf("join: %d gateways, want 1 to %d", len(o.Gateways), maxGateways)
+	case o.Pin == [32]byte{}:
+		return errors.New("join: no pin of the mesh root")
+	}
+	for _, addr := range o.Gateways {
+		if err := pki.CheckHostPort(addr); err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+	}
+	if o.Role == "" {
+		o.Role = discovery.RoleServer
+	}
+	return pki.CheckRole(o.Role)
 }
 
 // already tells who the directory belongs to.
@@ -128,170 +194,16 @@ func already(dir *statedir.Dir) (Result, error) {
 	return res, fmt.Errorf("%w: this host is %s (%s) of mesh %s; to join anew, stop the agent and move %s away", ErrAlreadyJoined, res.Name, res.Addr, res.Mesh, dir.Path())
 }
 
-// joining is one run of Join.
-type joining struct {
-	JoinOptions
-	dir   *statedir.Dir
-	keys  keys
-	fresh bool // keys were made in this run
-	kept  bool // keys are on disk
-	doubt bool // a question went out, and a gateway may have spent a use on us
+func rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
 }
 
-// prepare takes the keys of an unfinished run, so that the gateway knows us
-// again, or makes new ones; those reach the disk just before the question goes out.
-func (j *joining) prepare() error {
-	if _, err := j.dir.RootKey(); err == nil {
-		// An init that did not finish: its mesh has no member. Begin refuses
-		// below if that is not what happened.
-		if err := j.dir.Abandon(); err != nil {
-			return fmt.Errorf("join: %w", err)
-		}
-	}
-	var err error
-	j.keys.identity, err = j.dir.IdentityKey()
-	if err == nil {
-		if j.keys.wireGuard, err = j.dir.WireGuardKey(); err == nil && j.Token.Role == discovery.RoleGateway {
-			j.keys.issuer, err = j.dir.IssuerKey()
-		}
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// None, or a run that ended between two of them and sent nothing.
-		j.fresh = true
-		j.keys, err = makeKeys(j.Token.Role)
-	case err == nil:
-		err = j.dir.Begin() // refuses keys that are not of an unfinished run
-		j.kept = true
-	}
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	return nil
-}
-
-// refused reports whether it is certain that no gateway spent a use on us.
-func (j *joining) refused(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && !j.doubt
-}
-
-// run tries every address, several times.
-func (j *joining) run(ctx context.Context) (Result, error) {
-	tried := make([]*Error, len(j.Token.Addrs))
-	for round := range rounds {
-		for i, addr := range j.Token.Addrs {
-			res, err := j.attempt(ctx, addr)
-			if err == nil {
-				return res, nil
-			}
-			var bad *Error
-			if !errors.As(err, &bad) || bad.Code.final() {
-				return Result{}, err
-			}
-			tried[i] = worse(tried[i], bad)
-		}
-		if round == rounds-1 || !again(tried) {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return Result{}, fmt.Errorf("join: %w; %w", ctx.Err(), summary(tried))
-		case <-time.After(j.pause << round):
-		}
-	}
-	return Result{}, summary(tried)
-}
-
-// attempt is one try at one address.
-func (j *joining) attempt(ctx context.Context, addr string) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, exchangeTime)
-	defer cancel()
-	g, bad := reach(ctx, j.dial, addr, j.believe, j.now)
-	if bad != nil {
-		return Result{}, bad
-	}
-	defer func() { _ = g.conn.Close() }() // the answer is here, or there is none
-	mesh, err := pki.MeshOf(g.root)
-	if err != nil {
-		return Result{}, fake(addr, err)
-	}
-	if j.Conflict != nil {
-		if err := j.Conflict(mesh.Prefix); err != nil {
-			return Result{}, &Error{
-				Code: CodeClash, Text: fmt.Sprintf("the mesh prefix %s clashes with this host's network", mesh.Prefix), Err: err,
-				Next: "nothing was sent; change the host's route, or make the mesh with another --prefix",
-			}
-		}
-	}
-	if err := j.keepKeys(); err != nil {
-		return Result{}, fmt.Errorf("join: %w", err)
-	}
-	q, err := j.question()
-	if err != nil {
-		return Result{}, fmt.Errorf("join: %w", err)
-	}
-	ans, bad := g.ask(q, j.keys, j.Token)
-	if bad == nil || bad.Code == CodeUnreachable || bad.Code == CodeBadAnswer || bad.Code == CodeInternal {
-		j.doubt = true
-	}
-	if bad != nil {
-		return Result{}, bad
-	}
-	m, bad := j.accept(g, ans, mesh)
-	if bad != nil {
-		return Result{}, bad
-	}
-	if j.Token.Role == discovery.RoleGateway {
-		if _, bad := g.exchange(introduction{Leaf: m.chain[0]}, j.now()); bad != nil {
-			return Result{}, bad
-		}
-	}
-	if err := j.write(m); err != nil {
-		return Result{}, fmt.Errorf("join: %w", err)
-	}
-	res, err := describe(j.dir)
-	if err != nil {
-		return Result{}, fmt.Errorf("join: %w", err)
-	}
-	res.Gateway, res.Skew = g.id.Name, j.now().Sub(ans.Time).Round(time.Second)
-	return res, nil
-}
-
-// believe takes the root that the token pins.
-func (j *joining) believe(chain [][]byte) ([]byte, string, error) {
-	root, err := pki.PinnedRoot(chain, j.Token.Pin)
-	return root, j.Token.Mesh, err
-}
-
-// keepKeys puts the keys on disk before the question goes out: whoever is
-// certified must still have them after a crash.
-func (j *joining) keepKeys() error {
-	if j.kept {
-		return nil
-	}
-	if err := j.dir.Begin(); err != nil {
-		return err
-	}
-	if err := j.keys.keep(j.dir); err != nil {
-		return err
-	}
-	j.kept = true
-	return nil
-}
-
-func (j *joining) question() (question, error) {
-	pub, err := j.keys.wireGuard.Public()
-	if err != nil {
-		return question{}, err
-	}
-	q := question{
-		Version: protoVersion, Kind: kindJoin, Time: j.now().UTC(), Token: j.Token.ID,
-		Name: j.Name, Site: j.Token.Site, Role: j.Token.Role, Endpoints: j.Endpoints,
-		Identity: j.keys.identity.Public().(ed25519.PublicKey), WireGuard: pub[:],
-	}
-	if j.keys.issuer != nil {
-		q.Issuer = j.keys.issuer.Public().(ed25519.PublicKey)
-	}
-	return q, nil
+// id is the node id of the keys.
+func (k keys) id() discovery.NodeID {
+	return pki.NodeID(k.identity.Public().(ed25519.PublicKey))
 }

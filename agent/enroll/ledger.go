@@ -1,8 +1,7 @@
 package enroll
 
 import (
-	"errors"
-	"fmt"
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -12,74 +11,102 @@ import (
 	"drawbridge/discovery"
 )
 
-// Quarantine is how long an address rests after it was freed and its last
-// certificate has ended, so that no load balancer reaches a stranger under it.
-const Quarantine = 24 * time.Hour
+const (
+	// Quarantine is how long an address rests after it was freed and its last
+	// certificate has ended, so that no load balancer reaches a stranger under it.
+	Quarantine = 24 * time.Hour
+	// maxRested bounds the freed and rested addresses that the ledger
+	// remembers, to give those out last that were used last.
+	maxRested = 4096
+)
 
 // take finds the address of a node in the ledger, or gives it one: its own,
-// one never given, or else one that has rested. The entry is in the ledger.
-func take(a *statedir.Allocations, id discovery.NodeID, now time.Time) (*statedir.Allocation, bool) {
-	at := map[netip.Addr]int{}
+// one never given, or else the one that has rested longest. Addresses that are
+// used in the mesh all the same are left out. The entry is in the ledger; nil
+// means that there is no address. before is the entry of a node that is so long
+// over that its address was given away.
+func take(a *statedir.Allocations, id discovery.NodeID, used func(netip.Addr) bool, now time.Time) (entry *statedir.Allocation, before *discovery.Identity) {
+	at := map[netip.Addr]bool{}
 	for i := range a.Addrs {
 		if e := &a.Addrs[i]; e.Node == id && e.Freed.IsZero() {
-			return e, true
+			return e, nil
 		}
-		at[a.Addrs[i].Addr] = i
+		at[a.Addrs[i].Addr] = true
 	}
 	fresh := statedir.Allocation{Node: id, Since: now.UTC()}
-	addr, ok := pki.NextAddr(a.Block, func(x netip.Addr) bool { _, given := at[x]; return given })
+	addr, ok := pki.NextAddr(a.Block, func(x netip.Addr) bool { return at[x] || used(x) })
 	if ok {
 		fresh.Addr = addr
 		a.Addrs = append(a.Addrs, fresh)
-		return &a.Addrs[len(a.Addrs)-1], true
+		return &a.Addrs[len(a.Addrs)-1], nil
 	}
+	var oldest *statedir.Allocation
+	var since time.Time
 	for i := range a.Addrs {
-		if e := &a.Addrs[i]; rested(*e, now) {
-			fresh.Addr = e.Addr
-			*e = fresh
-			return e, true
+		e := &a.Addrs[i]
+		t, ok := rests(*e, now)
+		if !ok || now.Sub(t) < Quarantine || oldest != nil && !t.Before(since) || used(e.Addr) {
+			continue
 		}
+		oldest, since = e, t
 	}
-	return nil, false
+	if oldest == nil {
+		return nil, nil
+	}
+	if oldest.Freed.IsZero() {
+		before = &discovery.Identity{ID: oldest.Node, Name: oldest.Name, Site: oldest.Site, Role: oldest.Role, Addr: oldest.Addr}
+	}
+	fresh.Addr = oldest.Addr
+	*oldest = fresh
+	return oldest, before
 }
 
-func rested(e statedir.Allocation, now time.Time) bool {
-	if e.Freed.IsZero() {
-		return false
+// rests tells since when nobody may use an address: its node is freed, or so
+// long over that no gateway renews it.
+func rests(e statedir.Allocation, now time.Time) (since time.Time, ok bool) {
+	switch {
+	case !e.Freed.IsZero():
+		since = e.Freed
+		if e.NotAfter.After(since) {
+			since = e.NotAfter
+		}
+		return since, true
+	case e.Role == discovery.RoleServer && !e.NotAfter.IsZero() && now.Sub(e.NotAfter) > maxOver:
+		return e.NotAfter.Add(maxOver), true
 	}
-	since := e.Freed
-	if e.NotAfter.After(since) {
-		since = e.NotAfter
-	}
-	return now.Sub(since) >= Quarantine
+	return since, false
 }
 
-// nameTaken reports whether another node in the ledger has the name.
-func nameTaken(a statedir.Allocations, name string, id discovery.NodeID) bool {
-	return slices.ContainsFunc(a.Addrs, func(e statedir.Allocation) bool {
-		return e.Name == name && e.Node != id && e.Freed.IsZero()
-	}) || slices.ContainsFunc(a.Blocks, func(g statedir.Grant) bool {
-		return g.Name == name && g.Node != id
-	})
+// forget drops the entries that have rested longest, beyond the bound: their
+// addresses count as never given.
+func forget(a *statedir.Allocations, now time.Time) {
+	type rested struct {
+		addr  netip.Addr
+		since time.Time
+	}
+	var done []rested
+	for _, e := range a.Addrs {
+		if t, ok := rests(e, now); ok && now.Sub(t) >= Quarantine {
+			done = append(done, rested{e.Addr, t})
+		}
+	}
+	if len(done) <= maxRested {
+		return
+	}
+	slices.SortFunc(done, func(x, y rested) int { return cmp.Or(x.since.Compare(y.since), x.addr.Compare(y.addr)) })
+	drop := map[netip.Addr]bool{}
+	for _, r := range done[:len(done)-maxRested] {
+		drop[r.addr] = true
+	}
+	a.Addrs = slices.DeleteFunc(a.Addrs, func(e statedir.Allocation) bool { return drop[e.Addr] })
 }
 
-// ErrNoSuchNode means that the node is not in this gateway's ledger.
-var ErrNoSuchNode = errors.New("no such node in this gateway's ledger")
-
-// Release frees the address and name of a node that left or was revoked. Its
-// certificate can no longer be renewed here.
-func Release(dir *statedir.Dir, id discovery.NodeID, now time.Time) error {
-	return dir.Update(func() error {
-		a, err := dir.Allocations()
-		if err != nil {
-			return fmt.Errorf("release node: %w", err)
+// find returns the entry of a server in use; it points into the ledger.
+func find(a statedir.Allocations, id discovery.NodeID) *statedir.Allocation {
+	for i := range a.Addrs {
+		if e := &a.Addrs[i]; e.Node == id && e.Freed.IsZero() && e.Role == discovery.RoleServer {
+			return e
 		}
-		for i := range a.Addrs {
-			if e := &a.Addrs[i]; e.Node == id && e.Freed.IsZero() && e.Role != discovery.RoleGateway {
-				e.Freed = now.UTC()
-				return dir.SetAllocations(a)
-			}
-		}
-		return fmt.Errorf("release node %s: %w", id.Short(), ErrNoSuchNode)
-	})
+	}
+	return nil
 }

@@ -1,106 +1,113 @@
 package enroll
 
 import (
-	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Limits on strangers, applied before the TLS handshake. A machine room joins
-// from one public address, so a source may do quite a lot.
+// Limits on strangers. A machine room joins from one public address, so a
+// source may do quite a lot; its network a few times as much.
 const (
-	maxConns       = 256
-	maxSourceConns = 32
-	sourceBurst    = 64
-	sourceRate     = 20 // connections per second
-	maxSources     = 1024
+	maxSourceConns  = 32
+	maxNetworkConns = 96
+
+	// The places for connections until their ClientHello has come, until the
+	// first thing is computed for them, and from then on. A place in the hall
+	// costs up to a frame of memory.
+	porchSize = 128
+	lineSize  = 128
+	hallSize  = 256
+	// maxConns also counts those that lost their place and are not gone yet.
+	maxConns = 2 * (porchSize + lineSize + hallSize)
 )
 
-// limiter counts connections, in all and by source.
+// Connections that may be opened.
+var (
+	sourceRate  = rate{perSecond: 20, burst: 64}
+	networkRate = rate{perSecond: 80, burst: 256}
+)
+
+// limiter decides who may come in, who stays, and whose turn it is. The zero
+// value is ready.
+//
+// There is a room for each step that a connection takes, so that those that
+// got far cannot take the places of those that begin. When a room is full, a
+// newcomer takes the place of a guest for whose network at least as much was
+// done of late: of one that has its answer already, else of the one whose
+// network had most, of those the oldest. So what is slow cannot hold the door;
+// and once each of the networks that attack has had its turn, a host from
+// another one comes first.
 type limiter struct {
-	mu      sync.Mutex // guards all below
-	conns   int
-	sources map[netip.Addr]*source
+	mu       sync.Mutex // guards all up to hall
+	sources  crowd
+	networks crowd
+	conns    int
+	porch    room
+	line     room
+	hall     room
+
+	turns  turnstile
+	counts counters
 }
 
-type source struct {
-	conns  int
-	credit float64 // connections it may still open
-	at     time.Time
-}
-
-// enter reports whether a connection from addr may go on; if so leave must be
-// called when it has ended.
-func (l *limiter) enter(addr netip.Addr, now time.Time) bool {
+// enter lets a guest onto the porch, or says why not. A guest that came in
+// must leave. The other one has lost its place and is to be cut; usually nil.
+func (l *limiter) enter(g *guest, now time.Time) (other *guest, why count) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conns >= maxConns {
-		return false
+		return nil, countRefusedFull
 	}
-	key := sourceOf(addr)
-	s := l.sources[key]
-	if s == nil {
-		if s = l.add(key, now); s == nil {
-			return false
-		}
+	src := l.sources.of(g.source, now)
+	if src.open >= maxSourceConns || src.left(sourceRate, now) < 1 {
+		return nil, countRefusedSource
 	}
-	s.refill(now)
-	if s.conns >= maxSourceConns || s.credit < 1 {
-		return false
+	net := l.networks.of(g.network, now)
+	if net.open >= maxNetworkConns || net.left(networkRate, now) < 1 {
+		return nil, countRefusedNetwork
 	}
-	s.credit--
-	s.conns++
+	g.load = net.load.now(now)
+	other, ok := l.porch.admit(g, porchSize)
+	if !ok {
+		return nil, countRefusedFull
+	}
+	src.enter()
+	net.enter()
 	l.conns++
-	return true
+	return other, countNone
 }
 
-// leave ends a connection.
-func (l *limiter) leave(addr netip.Addr) {
+// advance moves a guest to the next room; false when there is no place, or
+// the guest has been evicted. The other one has lost its place.
+func (l *limiter) advance(g *guest, now time.Time) (other *guest, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.porch.remove(g) {
+		return l.line.admit(g, lineSize)
+	}
+	if l.line.remove(g) {
+		l.networks[g.network].load.add(now)
+		return l.hall.admit(g, hallSize)
+	}
+	return nil, false
+}
+
+// leave ends the stay of a guest.
+func (l *limiter) leave(g *guest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.porch.remove(g)
+	l.line.remove(g)
+	l.hall.remove(g)
 	l.conns--
-	if s := l.sources[sourceOf(addr)]; s != nil {
-		s.conns--
-	}
+	l.sources[g.source].open--
+	l.networks[g.network].open--
 }
 
-// add makes room by forgetting sources with full credit; nil when there is none.
-func (l *limiter) add(key netip.Addr, now time.Time) *source {
-	if l.sources == nil {
-		l.sources = map[netip.Addr]*source{}
-	}
-	if len(l.sources) >= maxSources {
-		for k, s := range l.sources {
-			if s.refill(now); s.conns == 0 && s.credit >= sourceBurst {
-				delete(l.sources, k)
-			}
-		}
-	}
-	if len(l.sources) >= maxSources {
-		return nil
-	}
-	s := &source{credit: sourceBurst, at: now}
-	l.sources[key] = s
-	return s
-}
-
-func (s *source) refill(now time.Time) {
-	if d := now.Sub(s.at); d > 0 {
-		s.credit = min(sourceBurst, s.credit+d.Seconds()*sourceRate)
-		s.at = now
-	}
-}
-
-// sourceOf is the address, or the /64 of an IPv6 address: one host has as many
-// of those as it likes.
-func sourceOf(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is4() {
-		return a
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return p.Addr()
+// guests are all that have a place.
+func (l *limiter) guests() []*guest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Concat(l.porch, l.line, l.hall)
 }

@@ -14,7 +14,7 @@ func worse(old, new *Error) *Error {
 // again reports whether another round could end otherwise.
 func again(tried []*Error) bool {
 	for _, e := range tried {
-		if e.Code == CodeUnreachable || e.Code == CodeInternal {
+		if e.Code.passing() {
 			return true
 		}
 	}

@@ -9,46 +9,46 @@ import (
 	"time"
 
 	"drawbridge/agent/pki"
-	"drawbridge/agent/statedir"
 	"drawbridge/discovery"
 )
 
-// Options of a server. Dir is needed.
-type Options struct {
-	Dir *statedir.Dir
-	// Seeds are signed node records for a new node to start with, the most
-	// useful first (gateways); what does not fit an answer is left out.
-	Seeds func() [][]byte
-	// Introduce tells the mesh of a new certificate: node, issuer, root. It is
-	// called before the answer goes out, and must not wait long.
-	Introduce func(chain [][]byte)
-	// NameTaken reports whether another node of the mesh has the name; this
-	// gateway knows only those that joined through it.
-	NameTaken func(name string, self discovery.NodeID) bool
-	// Revoked reports whether a node may not renew.
-	Revoked func(discovery.NodeID) bool
-	Logger  *slog.Logger
-}
-
-// Server answers joins and renewals on a gateway.
+// Server answers joining hosts and members on a gateway.
 type Server struct {
 	opts  Options
 	log   *slog.Logger
 	limit limiter
 	now   func() time.Time
+	trust trusted
+	shown shown
+	audit auditor
+	aws   chan struct{} // a place for each question to AWS
 }
 
 // NewServer makes a server; Run starts it.
 func NewServer(o Options) *Server {
-	s := &Server{opts: o, log: o.Logger, now: time.Now}
+	s := &Server{opts: o, log: o.Logger, now: time.Now, aws: make(chan struct{}, maxAWSCalls)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.audit.keep = journal(o.Dir, o.History, s.log)
 	return s
 }
 
 // String names the task.
 func (s *Server) String() string { return "enroll" }
+
+// call is one question on one connection.
+type call struct {
+	request
+	question
+	exported []byte
+	from     netip.AddrPort
+	id       discovery.NodeID
+	now      time.Time
+}
+
+// actor is who asks, for the journal.
+func (c *call) actor() string { return wireActor(c.id, c.Name, c.from.Addr()) }
 
 // exchange is one question and one answer, and a gateway's introduction.
 func (s *Server) exchange(ctx context.Context, tc *tls.Conn, from netip.AddrPort) error {
@@ -59,141 +59,77 @@ func (s *Server) exchange(ctx context.Context, tc *tls.Conn, from netip.AddrPort
 	if err != nil {
 		return err
 	}
-	frame, err := readFrame(tc)
+	frame, err := readFrame(tc, maxFrame)
 	if err != nil {
 		return err
 	}
-	ans, asked, err := s.answer(frame, exported, from)
-	if err != nil {
-		return err
-	}
-	if err := writeFrame(tc, ans); err != nil || ans.Code != CodeOK || asked.Issuer == nil {
+	ans, asked := s.answer(ctx, frame, exported, from)
+	if err := writeFrame(tc, ans, maxAnswer); err != nil || ans.Code != CodeOK || ans.Issuer == nil || asked.Kind == kindCertify {
 		return err
 	}
 	return s.introduced(tc, asked, ans)
 }
 
-// answer decides on a request. The error is only for a question that deserves
-// no answer; refusals are answers.
-func (s *Server) answer(frame, exported []byte, from netip.AddrPort) (answer, question, error) {
-	now := s.now()
-	req, q, bad := decodeQuestion(frame, exported)
+// answer decides on a request. Refusals are answers.
+func (s *Server) answer(ctx context.Context, frame, exported []byte, from netip.AddrPort) (answer, *call) {
+	c := &call{exported: exported, from: from, now: s.now()}
+	s.audit.settle(c.now)
+	var bad *Error
 	var ans answer
-	if bad == nil {
-		ans, bad = s.decide(req, q, exported, now)
+	if c.request, c.question, bad = decodeQuestion(frame, exported); bad == nil {
+		c.id = pki.NodeID(c.Identity)
+		ans, bad = s.decide(ctx, c)
 	}
 	if bad != nil {
 		ans = answer{Code: bad.Code, Text: bad.Text}
-		s.logRefusal(q, bad, from)
+		s.refused(c, bad)
 	}
-	ans.Version, ans.Time = protoVersion, now.UTC()
-	return ans, q, nil
+	ans.Version, ans.Time = protoVersion, s.now().UTC()
+	return ans, c
 }
 
 // decide splits by kind.
-func (s *Server) decide(req request, q question, exported []byte, now time.Time) (answer, *Error) {
-	if skew := q.Time.Sub(now); skew > maxSkew || skew < -maxSkew {
-		return answer{}, refuse(CodeClockSkew, "the clocks differ by more than %s", maxSkew)
-	}
-	if q.Kind == kindRenew {
-		return s.renew(q, now)
-	}
-	ans, chain, bad := s.redeem(req, q, exported, now)
+func (s *Server) decide(ctx context.Context, c *call) (answer, *Error) {
+	t, bad := s.trusting()
 	if bad != nil {
 		return answer{}, bad
 	}
-	if chain != nil && s.opts.Introduce != nil {
-		s.opts.Introduce(chain)
+	if c.Kind == kindHello {
+		return answer{Code: CodeOK, Standing: t.standing(c)}, nil
 	}
-	ans.Seeds = s.seeds()
-	return ans, nil
+	if skew := c.Time.Sub(c.now); skew > maxSkew || skew < -maxSkew {
+		return answer{}, refuse(CodeClockSkew, "the clocks differ by more than %s", maxSkew)
+	}
+	if c.Kind == kindLeave {
+		return s.leave(t, c)
+	}
+	if bad := t.outcast(c.id); bad != nil {
+		return answer{}, bad
+	}
+	switch c.Kind {
+	case kindRenew:
+		return s.renew(t, c)
+	case kindCertify:
+		return s.recertify(t, c)
+	case kindJoinAWS:
+		return s.joinAWS(ctx, t, c)
+	}
+	return s.redeem(t, c)
 }
 
-// introduced reads a joined gateway's own certificate and passes it on.
-func (s *Server) introduced(tc *tls.Conn, asked question, ans answer) error {
-	frame, err := readFrame(tc)
-	if err != nil {
-		return err
-	}
-	out := answer{Version: protoVersion, Code: CodeOK, Time: s.now().UTC()}
-	chain, bad := s.checkIntroduction(frame, asked, ans)
-	if bad != nil {
-		out.Code, out.Text = bad.Code, bad.Text
-	} else if s.opts.Introduce != nil {
-		s.opts.Introduce(chain)
-	}
-	return writeFrame(tc, out)
-}
-
-func (s *Server) checkIntroduction(frame []byte, asked question, ans answer) ([][]byte, *Error) {
-	var in introduction
-	if err := unmarshal(frame, &in); err != nil {
-		return nil, refuse(CodeMalformed, "malformed introduction")
-	}
-	roots, err := s.opts.Dir.Roots()
-	if err != nil {
-		s.log.Error("read roots", "err", err)
-		return nil, refuse(CodeInternal, "the gateway cannot read its roots")
-	}
-	mesh, err := pki.MeshOf(roots[0])
-	if err != nil {
-		s.log.Error("read roots", "err", err)
-		return nil, refuse(CodeInternal, "the gateway cannot read its roots")
-	}
-	pinned, err := pki.NewRoots(roots...)
-	if err != nil {
-		return nil, refuse(CodeInternal, "the gateway cannot read its roots")
-	}
-	chain := [][]byte{in.Leaf, ans.Issuer, roots[0]}
-	id, _, err := pki.Verify(chain, pinned, mesh.Name, s.now())
-	if err != nil || id.ID != pki.NodeID(asked.Identity) || id.WireGuard != [32]byte(asked.WireGuard) || id.Role != discovery.RoleGateway {
-		return nil, refuse(CodeMalformed, "the introduction is not what was agreed")
-	}
-	return chain, nil
-}
-
-// seeds fits the records into an answer.
-func (s *Server) seeds() [][]byte {
-	if s.opts.Seeds == nil {
-		return nil
-	}
-	var out [][]byte
-	room := maxSeeds
-	for _, b := range s.opts.Seeds() {
-		if len(b) <= room {
-			out = append(out, b)
-			room -= len(b)
-		}
-	}
-	return out
-}
-
-// certificate is read anew for each connection: it renews under us.
-func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	chain, err := s.opts.Dir.Chain()
-	if err != nil {
-		return nil, err
-	}
-	roots, err := s.opts.Dir.Roots()
-	if err != nil {
-		return nil, err
-	}
-	key, err := s.opts.Dir.IdentityKey()
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Certificate{Certificate: append(chain, roots[0]), PrivateKey: key}, nil
-}
-
-// logRefusal: who had a good token or identity is worth a person's look;
-// strangers are not worth a line each.
-func (s *Server) logRefusal(q question, bad *Error, from netip.AddrPort) {
+// refused notes a refusal. Who had a good token or identity is worth a
+// person's look; strangers are not worth a line each.
+func (s *Server) refused(c *call, bad *Error) {
 	level := slog.LevelWarn
 	switch bad.Code {
-	case CodeMalformed, CodeVersion, CodeUnknownToken, CodeUnknownNode, CodeClockSkew:
+	case CodeMalformed, CodeVersion, CodeUnknownToken, CodeUnknownNode, CodeClockSkew, CodeBusy, CodeBadAWS:
 		level = slog.LevelDebug
+	case CodePending:
+		s.log.Debug("host waits", "node", c.Name, "token", c.Token, "endpoint", c.from, "reason", bad.Text)
+		return
 	}
-	s.log.Log(context.Background(), level, "enrolment refused", "reason", bad.Code, "token", q.Token, "node", q.Name, "endpoint", from, "err", bad)
+	s.log.Log(context.Background(), level, "enrolment refused", "reason", bad.Code, "token", c.Token, "node", c.Name, "endpoint", c.from, "err", bad)
+	s.audit.refused(c, bad)
 }
 
 func remote(c net.Conn) netip.AddrPort {

@@ -4,8 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"drawbridge/agent/history"
 	"drawbridge/agent/pki"
 	"drawbridge/agent/statedir"
 	"drawbridge/discovery"
@@ -30,6 +36,12 @@ type TokenOptions struct {
 	// Addrs are where joining hosts reach this gateway, HOST:PORT; nil: the
 	// node's endpoints, with the same port number in TCP.
 	Addrs []string
+
+	Names     []string       // globs for the names of its nodes, see path.Match; nil: any
+	Sources   []netip.Prefix // networks, underlay, that its nodes come from; nil: any
+	Ephemeral bool           // its nodes are collected when they are gone
+	Approval  bool           // a person must approve each of its nodes
+	Replace   bool           // its nodes may take the names of nodes that are not alive
 
 	now func() time.Time // nil: time.Now
 }
@@ -59,12 +71,35 @@ func (o *TokenOptions) check() error {
 	if o.Uses < 1 || o.Uses > MaxUses {
 		return fmt.Errorf("a token's uses must be 1 to %d, not %d", MaxUses, o.Uses)
 	}
+	return o.checkLimits()
+}
+
+func (o *TokenOptions) checkLimits() error {
+	if len(o.Names) > statedir.MaxTokenNames {
+		return fmt.Errorf("%d name patterns, at most %d", len(o.Names), statedir.MaxTokenNames)
+	}
+	for _, g := range o.Names {
+		if _, err := path.Match(g, ""); err != nil || g == "" || len(g) > 128 {
+			return fmt.Errorf("name pattern %q: want a glob such as gpu-* or web-[0-9]", printable(g))
+		}
+	}
+	if len(o.Sources) > statedir.MaxTokenSources {
+		return fmt.Errorf("%d sources, at most %d", len(o.Sources), statedir.MaxTokenSources)
+	}
+	for _, p := range o.Sources {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return fmt.Errorf("source %s: want a network such as 198.51.100.0/24", p)
+		}
+		if p != p.Masked() {
+			return fmt.Errorf("source %s: has host bits, did you mean %s?", p, p.Masked())
+		}
+	}
 	return nil
 }
 
 // CreateToken makes a token on a gateway and returns its text, which is not
 // kept anywhere. It needs the state directory only, whether or not the agent
-// runs.
+// runs. There is no token without its event in the history.
 func CreateToken(stateDir string, o TokenOptions) (string, error) {
 	if err := o.check(); err != nil {
 		return "", fmt.Errorf("create token: %w", err)
@@ -81,10 +116,19 @@ func CreateToken(stateDir string, o TokenOptions) (string, error) {
 		if err := prune(dir, o.now()); err != nil {
 			return err
 		}
-		return dir.SetToken(statedir.Token{
+		err := dir.SetToken(statedir.Token{
 			ID: tok.ID, Public: tok.Public(), Site: tok.Site, Role: tok.Role,
 			Created: o.now().UTC(), Expires: tok.Expires, Uses: o.Uses,
+			Names: o.Names, Sources: o.Sources, Ephemeral: o.Ephemeral, Approval: o.Approval, Replace: o.Replace,
 		})
+		if err != nil {
+			return err
+		}
+		e := history.Event{Kind: eventTokenCreated, Subject: tok.ID, Actor: history.Person(), Detail: o.describe(tok)}
+		if err := history.Append(dir.Path(), e); err != nil {
+			return errors.Join(err, dir.RemoveToken(tok.ID))
+		}
+		return nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("create token: %w", err)
@@ -107,11 +151,6 @@ func newTokenFor(dir *statedir.Dir, o TokenOptions) (*pki.Token, error) {
 	if _, err := signer(dir.Issuer, dir.IssuerKey); err != nil {
 		return nil, &Error{Code: CodeNoIssuer, Text: "this gateway has no usable issuing certificate", Err: err, Next: nextStep(CodeNoIssuer)}
 	}
-	if o.Role == discovery.RoleGateway {
-		if _, err := rootSigner(dir); err != nil {
-			return nil, &Error{Code: CodeNoRoot, Text: "this gateway does not hold the root key, which a new gateway needs", Err: err, Next: nextStep(CodeNoRoot)}
-		}
-	}
 	if o.Addrs == nil {
 		for _, e := range n.Endpoints {
 			o.Addrs = append(o.Addrs, e.String())
@@ -120,19 +159,45 @@ func newTokenFor(dir *statedir.Dir, o TokenOptions) (*pki.Token, error) {
 	if len(o.Addrs) == 0 {
 		return nil, errors.New("this gateway has no known endpoint; say where new hosts can reach it with --addr HOST:PORT")
 	}
-	roots, err := dir.Roots()
+	t, err := trustOf(dir, nil)
 	if err != nil {
 		return nil, err
 	}
-	pin, err := pki.Pin(roots[0])
+	pin, err := pki.Pin(t.roll.Roots().Certs()[0])
 	if err != nil {
 		return nil, err
 	}
 	return pki.NewToken(pki.Token{Mesh: n.Mesh, Addrs: o.Addrs, Pin: pin, Site: o.Site, Role: o.Role, Expires: o.now().Add(o.TTL)})
 }
 
-// prune forgets tokens that ended long ago. Damaged ones stay, for a person.
+// describe is what the history says of a token.
+func (o TokenOptions) describe(tok *pki.Token) map[string]string {
+	d := map[string]string{
+		"site": tok.Site, "role": string(tok.Role), "expires": tok.Expires.UTC().Format(time.RFC3339), "uses": strconv.Itoa(o.Uses),
+	}
+	if len(o.Names) > 0 {
+		d["names"] = strings.Join(o.Names, " ")
+	}
+	for i, p := range o.Sources {
+		if i > 0 {
+			d["sources"] += " "
+		}
+		d["sources"] += p.String()
+	}
+	for what, yes := range map[string]bool{"ephemeral": o.Ephemeral, "approval": o.Approval, "replace": o.Replace} {
+		if yes {
+			d[what] = "yes"
+		}
+	}
+	return d
+}
+
+// prune forgets tokens that ended long ago, and who waited with one. Damaged
+// ones stay, for a person.
 func prune(dir *statedir.Dir, now time.Time) error {
+	if err := prunePending(dir, now); err != nil {
+		return err
+	}
 	tokens, _ := dir.Tokens()
 	for _, t := range tokens {
 		if now.Sub(t.Expires) > tokenTrail {
@@ -155,8 +220,14 @@ func RevokeToken(stateDir, id string) error {
 		if err != nil {
 			return fmt.Errorf("revoke token: %w", err)
 		}
+		if t.Revoked {
+			return nil
+		}
 		t.Revoked = true
-		return dir.SetToken(t)
+		if err := dir.SetToken(t); err != nil {
+			return err
+		}
+		return note(dir, history.Event{Kind: eventTokenRevoked, Subject: id})
 	})
 }
 
@@ -169,7 +240,14 @@ type TokenInfo struct {
 	Expires time.Time
 	Uses    int      // allowed
 	Nodes   []string // names of those who joined with it
+	Waiting []string // names of those who asked with it, and hold a use; sorted
 	Revoked bool
+
+	Names     []string
+	Sources   []netip.Prefix
+	Ephemeral bool
+	Approval  bool
+	Replace   bool
 }
 
 // ListTokens tells the tokens of this gateway, oldest first. Damaged files are
@@ -180,13 +258,25 @@ func ListTokens(stateDir string) ([]TokenInfo, error) {
 		return nil, err
 	}
 	tokens, err := dir.Tokens()
+	waiting, err2 := dir.ListPending()
 	list := make([]TokenInfo, 0, len(tokens))
 	for _, t := range tokens {
-		i := TokenInfo{ID: t.ID, Site: t.Site, Role: t.Role, Created: t.Created, Expires: t.Expires, Uses: t.Uses, Revoked: t.Revoked}
+		i := TokenInfo{
+			ID: t.ID, Site: t.Site, Role: t.Role, Created: t.Created, Expires: t.Expires, Uses: t.Uses, Revoked: t.Revoked,
+			Names: t.Names, Sources: t.Sources, Ephemeral: t.Ephemeral, Approval: t.Approval, Replace: t.Replace,
+		}
+		joined := map[discovery.NodeID]bool{}
 		for _, r := range t.Redeemed {
 			i.Nodes = append(i.Nodes, r.Name)
+			joined[r.Node] = true
 		}
+		for _, p := range waiting {
+			if p.Token == t.ID && !joined[p.Node] {
+				i.Waiting = append(i.Waiting, p.Name)
+			}
+		}
+		slices.Sort(i.Waiting)
 		list = append(list, i)
 	}
-	return list, err
+	return list, errors.Join(err, err2)
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,9 +113,11 @@ type wire struct {
 	tok *pki.Token
 	k   keys
 	q   question
+
+	proof []byte // for AWS
 }
 
-func newWire(t testing.TB, l *lab) wire {
+func newWire(t testing.TB, l *lab, change ...func(*TokenOptions)) wire {
 	t.Helper()
 	k, err := makeKeys(discovery.RoleServer)
 	if err != nil {
@@ -124,7 +127,7 @@ func newWire(t testing.TB, l *lab) wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := wire{lab: l, tok: l.token(t), k: k}
+	w := wire{lab: l, tok: l.token(t, change...), k: k}
 	w.q = question{
 		Version: protoVersion, Kind: kindJoin, Time: time.Now().UTC(), Token: w.tok.ID, Name: "gpu-1",
 		Identity: k.identity.Public().(ed25519.PublicKey), WireGuard: wg[:],
@@ -138,15 +141,21 @@ func (w wire) frame(t testing.TB, exported []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := json.Marshal(request{
-		Question: body, TokenProof: w.tok.Sign(transcript(proofToken, exported, body)),
+	req := request{
+		Question: body, TokenProof: w.tok.Sign(transcript(proofToken, exported, body)), AWSProof: w.proof,
 		IdentityProof: ed25519.Sign(w.k.identity, transcript(proofIdentity, exported, body)),
-	})
+	}
+	if w.k.issuer != nil && w.q.Issuer != nil {
+		req.IssuerProof = ed25519.Sign(w.k.issuer, transcript(proofIssuer, exported, body))
+	}
+	b, err := json.Marshal(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
+
+var nowhere = netip.MustParseAddrPort("198.51.100.7:4711")
 
 var here, elsewhere = bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
 
@@ -160,10 +169,7 @@ func TestRequestDamagedAnywhere(t *testing.T) {
 	}
 	try := func(frame []byte) {
 		t.Helper()
-		ans, _, err := l.srv.answer(frame, here, netip.AddrPort{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		ans, _ := l.srv.answer(t.Context(), frame, here, nowhere)
 		if ans.Code != CodeOK {
 			return
 		}
@@ -181,7 +187,7 @@ func TestRequestDamagedAnywhere(t *testing.T) {
 			try(bad)
 		}
 	}
-	if ans, _, _ := l.srv.answer(good, here, netip.AddrPort{}); ans.Code != CodeOK {
+	if ans, _ := l.srv.answer(t.Context(), good, here, nowhere); ans.Code != CodeOK {
 		t.Errorf("the good one: %s %s", ans.Code, ans.Text)
 	}
 }
@@ -194,7 +200,8 @@ func TestRequestRefused(t *testing.T) {
 		change func(*wire)
 		want   Code
 	}{
-		{"another version", func(w *wire) { w.q.Version = 2 }, CodeVersion},
+		{"an older version", func(w *wire) { w.q.Version = 1 }, CodeVersion},
+		{"a newer version", func(w *wire) { w.q.Version = 3 }, CodeVersion},
 		{"unknown kind", func(w *wire) { w.q.Kind = "steal" }, CodeMalformed},
 		{"proof by another token", func(w *wire) { w.tok = stranger.tok }, CodeUnknownToken},
 		{"another node's identity", func(w *wire) { w.q.Identity = stranger.q.Identity }, CodeMalformed},
@@ -204,36 +211,44 @@ func TestRequestRefused(t *testing.T) {
 		{"token is a path", func(w *wire) { w.q.Token = "../node" }, CodeUnknownToken},
 		{"unproven issuing key", func(w *wire) { w.q.Issuer = stranger.q.Identity }, CodeMalformed},
 		{"many endpoints", func(w *wire) { w.q.Endpoints = make([]netip.AddrPort, maxEndpoints+1) }, CodeMalformed},
-		{"renewal by a stranger", func(w *wire) { w.q.Kind = kindRenew }, CodeUnknownNode},
+		{"name of another length", func(w *wire) { w.q.Name = strings.Repeat("a", 64) }, CodeMalformed},
+		{"renewal with a token", func(w *wire) { w.q.Kind = kindRenew }, CodeMalformed},
+		{"renewal by a stranger", func(w *wire) { w.q.Kind, w.q.Token = kindRenew, "" }, CodeUnknownNode},
+		{"leave by a stranger", func(w *wire) { w.q.Kind, w.q.Token = kindLeave, "" }, CodeUnknownNode},
+		{"certify without a key", func(w *wire) { w.q.Kind, w.q.Token = kindCertify, "" }, CodeMalformed},
+		{"a join with certificates", func(w *wire) { w.q.Chain = [][]byte{{1}} }, CodeMalformed},
+		{"many certificates", func(w *wire) { w.q.Kind, w.q.Token, w.q.Chain = kindRenew, "", make([][]byte, maxChain+1) }, CodeMalformed},
+		{"a big certificate", func(w *wire) { w.q.Kind, w.q.Token, w.q.Chain = kindRenew, "", [][]byte{make([]byte, maxCert+1)} }, CodeMalformed},
+		{"AWS without a proof", func(w *wire) { w.q.Kind, w.q.Token = kindJoinAWS, "" }, CodeMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWire(t, l)
 			tt.change(&w)
-			if ans, _, _ := l.srv.answer(w.frame(t, here), here, netip.AddrPort{}); ans.Code != tt.want {
+			if ans, _ := l.srv.answer(t.Context(), w.frame(t, here), here, nowhere); ans.Code != tt.want {
 				t.Errorf("got %s (%s), want %s", ans.Code, ans.Text, tt.want)
 			}
 		})
 	}
 	t.Run("recorded on another connection", func(t *testing.T) {
 		w := newWire(t, l)
-		if ans, _, _ := l.srv.answer(w.frame(t, elsewhere), here, netip.AddrPort{}); ans.Code == CodeOK {
+		if ans, _ := l.srv.answer(t.Context(), w.frame(t, elsewhere), here, nowhere); ans.Code == CodeOK {
 			t.Error("accepted")
 		}
 	})
 	t.Run("unknown field", func(t *testing.T) {
 		w := newWire(t, l)
 		f := bytes.Replace(w.frame(t, here), []byte(`{`), []byte(`{"colour":"red",`), 1)
-		if ans, _, _ := l.srv.answer(f, here, netip.AddrPort{}); ans.Code != CodeMalformed {
+		if ans, _ := l.srv.answer(t.Context(), f, here, nowhere); ans.Code != CodeMalformed {
 			t.Errorf("got %s", ans.Code)
 		}
 	})
 	t.Run("same key, other wireguard key", func(t *testing.T) {
 		w := newWire(t, l)
-		if ans, _, _ := l.srv.answer(w.frame(t, here), here, netip.AddrPort{}); ans.Code != CodeOK {
+		if ans, _ := l.srv.answer(t.Context(), w.frame(t, here), here, nowhere); ans.Code != CodeOK {
 			t.Fatalf("got %s", ans.Code)
 		}
 		w.q.WireGuard = stranger.q.WireGuard
-		if ans, _, _ := l.srv.answer(w.frame(t, here), here, netip.AddrPort{}); ans.Code != CodeUsedUp {
+		if ans, _ := l.srv.answer(t.Context(), w.frame(t, here), here, nowhere); ans.Code != CodeUsedUp {
 			t.Errorf("got %s", ans.Code)
 		}
 	})
@@ -242,13 +257,13 @@ func TestRequestRefused(t *testing.T) {
 func TestRepeatIsTheSameCertificate(t *testing.T) {
 	l := newLab(t)
 	w := newWire(t, l)
-	first, _, _ := l.srv.answer(w.frame(t, here), here, netip.AddrPort{})
-	again, _, _ := l.srv.answer(w.frame(t, elsewhere), elsewhere, netip.AddrPort{})
-	if first.Code != CodeOK || again.Code != CodeOK || !bytes.Equal(first.Leaf, again.Leaf) {
+	first, _ := l.srv.answer(t.Context(), w.frame(t, here), here, nowhere)
+	again, _ := l.srv.answer(t.Context(), w.frame(t, elsewhere), elsewhere, nowhere)
+	if first.Code != CodeOK || again.Code != CodeOK || !reflect.DeepEqual(first.Chain, again.Chain) {
 		t.Errorf("got %s and %s", first.Code, again.Code)
 	}
 	w.q.Name = "gpu-2"
-	if ans, _, _ := l.srv.answer(w.frame(t, here), here, netip.AddrPort{}); ans.Code != CodeUsedUp {
+	if ans, _ := l.srv.answer(t.Context(), w.frame(t, here), here, nowhere); ans.Code != CodeUsedUp {
 		t.Errorf("another name under the same key: %s", ans.Code)
 	}
 }
@@ -320,81 +335,13 @@ func TestRunWithoutMembership(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	now := time.Unix(1000, 0)
-	src := netip.MustParseAddr("198.51.100.1")
-	t.Run("rate", func(t *testing.T) {
-		var l limiter
-		for range sourceBurst {
-			if !l.enter(src, now) {
-				t.Fatal("refused within the burst")
-			}
-			l.leave(src)
-		}
-		if l.enter(src, now) {
-			t.Error("no end of the burst")
-		}
-		if !l.enter(netip.MustParseAddr("198.51.100.2"), now) {
-			t.Error("one source stops another")
-		}
-		if !l.enter(src, now.Add(time.Second)) {
-			t.Error("no refill")
-		}
-	})
-	t.Run("open connections of a source", func(t *testing.T) {
-		var l limiter
-		for range maxSourceConns {
-			l.enter(src, now)
-		}
-		if l.enter(src, now.Add(time.Minute)) {
-			t.Error("no bound")
-		}
-		l.leave(src)
-		if !l.enter(src, now.Add(time.Minute)) {
-			t.Error("a closed one counts")
-		}
-	})
-	t.Run("all", func(t *testing.T) {
-		var l limiter
-		open := 0
-		for i := range maxConns + 10 {
-			if l.enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), now) {
-				open++
-			}
-		}
-		if open != maxConns {
-			t.Errorf("%d open", open)
-		}
-	})
-	t.Run("memory", func(t *testing.T) {
-		var l limiter
-		for i := range 5 * maxSources {
-			a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
-			if l.enter(a, now.Add(time.Duration(i)*10*time.Millisecond)) {
-				l.leave(a)
-			}
-		}
-		if len(l.sources) > maxSources {
-			t.Errorf("%d sources", len(l.sources))
-		}
-		if !l.enter(src, now.Add(time.Hour)) {
-			t.Error("full for ever")
-		}
-	})
-	t.Run("IPv6 by /64", func(t *testing.T) {
-		a, b := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::ffff:2")
-		if sourceOf(a) != sourceOf(b) || sourceOf(netip.MustParseAddr("::ffff:1.2.3.4")) != netip.MustParseAddr("1.2.3.4") {
-			t.Error("sources differ")
-		}
-	})
-}
-
 func TestLedgerGivesNothingTwice(t *testing.T) {
 	now := time.Unix(1e9, 0)
+	unused := func(netip.Addr) bool { return false }
 	a := statedir.Allocations{Block: netip.MustParsePrefix("10.0.0.0/28")}
 	give := func(id discovery.NodeID, now time.Time) (netip.Addr, bool) {
-		e, ok := take(&a, id, now)
-		if !ok {
+		e, _ := take(&a, id, unused, now)
+		if e == nil {
 			return netip.Addr{}, false
 		}
 		e.NotAfter = now.Add(pki.NodeLife)
@@ -423,77 +370,9 @@ func TestLedgerGivesNothingTwice(t *testing.T) {
 	} {
 		b := a
 		b.Addrs = append([]statedir.Allocation{}, a.Addrs...)
-		e, ok := take(&b, "z", now.Add(d))
-		if ok != want || ok && (e.Addr != first || e.Node != "z") {
-			t.Errorf("after %s: %v, want %v", d, ok, want)
+		e, _ := take(&b, "z", unused, now.Add(d))
+		if (e != nil) != want || want && (e.Addr != first || e.Node != "z") {
+			t.Errorf("after %s: %v, want %v", d, e, want)
 		}
 	}
-}
-
-// fixedQuestion is the same in every process, as a fuzzer's workers need it.
-func fixedQuestion() (question, keys) {
-	k := keys{identity: ed25519.NewKeyFromSeed(here)}
-	return question{
-		Version: protoVersion, Kind: kindJoin, Time: time.Unix(1e9, 0).UTC(), Token: "0011223344556677", Name: "gpu-1",
-		Identity: k.identity.Public().(ed25519.PublicKey), WireGuard: elsewhere,
-	}, k
-}
-
-func FuzzQuestion(f *testing.F) {
-	q, k := fixedQuestion()
-	body, err := json.Marshal(q)
-	if err != nil {
-		f.Fatal(err)
-	}
-	frame, err := json.Marshal(request{Question: body, IdentityProof: ed25519.Sign(k.identity, transcript(proofIdentity, here, body))})
-	if err != nil {
-		f.Fatal(err)
-	}
-	if _, _, bad := decodeQuestion(frame, here); bad != nil {
-		f.Fatal(bad)
-	}
-	f.Add(frame)
-	f.Add([]byte(`{"question":"e30=","identity_proof":""}`))
-	f.Add([]byte(`{"question":"eyJ2ZXJzaW9uIjoyfQ=="}`))
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		r, q, bad := decodeQuestion(frame, here)
-		if bad == nil && !proven(q.Identity, proofIdentity, here, r.Question, r.IdentityProof) {
-			t.Fatal("accepted without proof")
-		}
-	})
-}
-
-// FuzzQuestionBody signs what the fuzzer wants asked: what a token's rightful
-// holder may say.
-func FuzzQuestionBody(f *testing.F) {
-	q, k := fixedQuestion()
-	body, err := json.Marshal(q)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(body)
-	f.Fuzz(func(t *testing.T, body []byte) {
-		frame, err := json.Marshal(request{Question: body, IdentityProof: ed25519.Sign(k.identity, transcript(proofIdentity, here, body))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, q, bad := decodeQuestion(frame, here)
-		if bad != nil {
-			return
-		}
-		if q.Kind == kindJoin && pki.CheckLabel("name", q.Name) != nil || len(q.WireGuard) != 32 || len(q.Endpoints) > maxEndpoints {
-			t.Fatalf("passed: %+v", q)
-		}
-	})
-}
-
-func FuzzAnswer(f *testing.F) {
-	f.Add([]byte(`{"version":1,"code":"ok","leaf":"AA=="}`))
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		ans, err := decodeAnswer(frame)
-		if err == nil {
-			_ = printable(ans.Text)
-		}
-		_, _ = readFrame(bytes.NewReader(frame))
-	})
 }
