@@ -9,7 +9,7 @@ import (
 	"drawbridge/agent/config"
 )
 
-var documents = []string{"../../README.md", "../../deploy/README.md"}
+var documents = []string{"../../README.md", "../../deploy/README.md", "../../deploy/TRUST.md"}
 
 // TestDocumentedCommands parses every command line that the documents show, up
 // to the point where it would run.

@@ -42,7 +42,10 @@ func initCommand() *cobra.Command {
 		Long: `Makes the root of a new mesh, this host's identity as its first gateway, and the
 first block of overlay addresses. It starts nothing. The root key is needed only
 to bring in more gateways and, twice a year, to renew their issuing
-certificates: root.key in the state directory may be kept offline.`,
+certificates. With --offline-root it is made in a directory of its own, which
+can be taken away at once: nothing of it stays in the state directory.`,
+		Example: `  drawbridge init --mesh prod --site aws --endpoint 203.0.113.9
+  drawbridge init --mesh prod --site aws --endpoint 203.0.113.9 --offline-root /media/usb/prod-root`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Mesh == "" || o.Site == "" {
@@ -76,6 +79,7 @@ certificates: root.key in the state directory may be kept offline.`,
 	f.StringVar(&prefix, "prefix", enroll.DefaultPrefix.String(), "overlay addresses of the mesh")
 	f.StringVar(&o.Domain, "domain", "", "DNS domain of the mesh (default: NAME.mesh)")
 	f.Uint16Var(&o.ListenPort, "listen-port", enroll.DefaultPort, "port of WireGuard (UDP) and of joining hosts (TCP)")
+	f.StringVar(&o.OfflineRoot, "offline-root", "", "empty directory for the root key, apart from the state directory (default: in the state directory)")
 	stateDirFlag(cmd, &o.StateDir)
 	return cmd
 }
@@ -85,7 +89,12 @@ func renderInit(res enroll.Result, o enroll.InitOptions) string {
 	fmt.Fprintf(&b, "Made mesh %s (%s, %s).\n", res.Mesh, res.Prefix, res.Domain)
 	fmt.Fprintf(&b, "This host is %s, gateway of site %s, overlay address %s.\n", res.Name, res.Site, res.Addr)
 	fmt.Fprintf(&b, "Root fingerprint: sha256:%s\n", hex.EncodeToString(res.Pin[:]))
-	fmt.Fprintf(&b, "State: %s. Back it up; %s/root.key makes gateways, keep a copy offline.\n", o.StateDir, strings.TrimRight(o.StateDir, "/"))
+	if o.OfflineRoot == "" {
+		fmt.Fprintf(&b, "State: %s. Back it up; %s/root.key makes gateways, keep a copy offline.\n", o.StateDir, strings.TrimRight(o.StateDir, "/"))
+	} else {
+		fmt.Fprintf(&b, "State: %s. Back it up.\n", o.StateDir)
+		fmt.Fprintf(&b, "Root key: %s. Take it away and keep two copies: without it no gateway can be added or renewed.\n", o.OfflineRoot)
+	}
 	addr := ""
 	if len(o.Endpoints) == 0 {
 		fmt.Fprintf(&b, "No --endpoint was given: other hosts are not told where to dial this one.\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,32 +27,43 @@ const (
 	skewWarning = 30 * time.Second
 )
 
+// The ways to join.
+const (
+	byToken = "token"
+	byAWS   = "aws-iam"
+)
+
+// proveAWS lets AWS confirm who this host is.
+var proveAWS = agent.Prove
+
 func joinCommand() *cobra.Command {
 	var o enroll.JoinOptions
-	var file, role string
+	var file, role, method, pin string
 	var endpoints []string
 	cmd := &cobra.Command{
 		Use:   "join",
-		Short: "Join this host to a mesh with a token",
+		Short: "Join this host to a mesh with a token, or by its AWS identity",
 		Long: `Makes this host's keys, proves the token to a gateway that the token's pin
 confirms, and keeps the certificate. It starts nothing. Running it again after an
 interruption goes on where it was; on a host that has joined it changes nothing.
 
 The token comes from --token-file, from $` + tokenEnv + `, or from standard input,
-never from the command line, which every user of the host can read.`,
+never from the command line, which every user of the host can read.
+
+With --method aws-iam there is no secret at all: a gateway lets AWS confirm this
+host's IAM role and looks it up in its rules. --pin is what "drawbridge init"
+printed as the root fingerprint.
+
+If a person must approve this host, join shows the fingerprint to compare and
+waits; run again after that, it goes on with the same keys.`,
 		Example: `  drawbridge join --token-file /run/secrets/drawbridge
-  ssh gateway sudo drawbridge token create --site idc-seoul | sudo drawbridge join`,
+  ssh gateway sudo drawbridge token create --site idc-seoul | sudo drawbridge join
+  drawbridge join --method aws-iam --gateway gw.example.com:51820 --pin sha256:0123...`,
 		Args: noTokenArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := tokenText(cmd, file)
+			err := joinWay(cmd, &o, method, file, pin)
 			if err != nil {
 				return err
-			}
-			if o.Token, err = pki.ParseToken(text); err != nil {
-				if errors.Is(err, pki.ErrTokenVersion) {
-					return err // it says what to do
-				}
-				return fmt.Errorf("%w; copy the whole line that `drawbridge token create` printed", err)
 			}
 			if o.Name, err = nodeName(o.Name); err != nil {
 				return usageError(err)
@@ -60,6 +72,9 @@ never from the command line, which every user of the host can read.`,
 				return usageError(err)
 			}
 			o.Role, o.Conflict = discovery.Role(role), agent.Conflict
+			o.Waiting = func(fingerprint string) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "drawbridge: this host waits to be let in. On the gateway compare its fingerprint, %s:\n  drawbridge members pending\n  drawbridge members approve %s\n", fingerprint, fingerprint)
+			}
 			return runJoin(cmd, o)
 		},
 	}
@@ -70,8 +85,57 @@ never from the command line, which every user of the host can read.`,
 	f.StringVar(&role, "role", "", "refuse a token for another role")
 	f.StringArrayVar(&endpoints, "endpoint", nil, "IP:PORT or IP where others can dial this host; repeatable, gateways need one")
 	f.Uint16Var(&o.ListenPort, "listen-port", enroll.DefaultPort, "UDP port of WireGuard")
+	f.DurationVar(&o.Patience, "wait", enroll.DefaultPatience, "how long to wait for a person's approval; it may be given later as well")
+	f.StringVar(&method, "method", byToken, byToken+" or "+byAWS)
+	f.StringArrayVar(&o.Gateways, "gateway", nil, byAWS+": HOST:PORT of a gateway; repeatable")
+	f.StringVar(&pin, "pin", "", byAWS+": fingerprint of the mesh root, sha256:HEX")
 	stateDirFlag(cmd, &o.StateDir)
 	return cmd
+}
+
+// joinWay reads what the host joins by.
+func joinWay(cmd *cobra.Command, o *enroll.JoinOptions, method, file, pin string) error {
+	switch method {
+	case byToken:
+		if len(o.Gateways) > 0 || pin != "" {
+			return usageError(fmt.Errorf("--gateway and --pin are for --method %s: a token carries both", byAWS))
+		}
+	case byAWS:
+		var err error
+		if file != "" {
+			return usageError(fmt.Errorf("--token-file is not for --method %s", byAWS))
+		}
+		if len(o.Gateways) == 0 || pin == "" {
+			return usageError(fmt.Errorf("--method %s needs --gateway HOST:PORT and --pin sha256:HEX", byAWS))
+		}
+		if o.Pin, err = parsePin(pin); err != nil {
+			return usageError(err)
+		}
+		o.Prove = proveAWS
+		return nil
+	default:
+		return usageError(fmt.Errorf("--method %q: want %s or %s", method, byToken, byAWS))
+	}
+	text, err := tokenText(cmd, file)
+	if err != nil {
+		return err
+	}
+	if o.Token, err = pki.ParseToken(text); err != nil {
+		if errors.Is(err, pki.ErrTokenVersion) {
+			return err // it says what to do
+		}
+		return fmt.Errorf("%w; copy the whole line that `drawbridge token create` printed", err)
+	}
+	return nil
+}
+
+// parsePin reads a root's fingerprint as init prints it.
+func parsePin(s string) (pin [32]byte, err error) {
+	b, err := hex.DecodeString(strings.TrimPrefix(s, "sha256:"))
+	if err != nil || len(b) != len(pin) {
+		return pin, fmt.Errorf("--pin %q: want sha256: and 64 hexadecimal digits, the root fingerprint that `drawbridge init` printed", s)
+	}
+	return [32]byte(b), nil
 }
 
 func noTokenArgument(_ *cobra.Command, args []string) error {
@@ -86,9 +150,9 @@ func runJoin(cmd *cobra.Command, o enroll.JoinOptions) error {
 	defer stop()
 	res, err := enroll.Join(ctx, o)
 	warnRepairs(cmd.ErrOrStderr(), res)
-	if errors.Is(err, enroll.ErrAlreadyJoined) && res.Mesh == o.Token.Mesh {
+	if errors.Is(err, enroll.ErrAlreadyJoined) && (o.Token != nil && res.Mesh == o.Token.Mesh || o.Token == nil && res.Pin == o.Pin) {
 		// As wished, so a script that runs twice is content.
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Already joined: this host is %s (%s, %s of site %s) of mesh %s. Nothing was changed; the token was not used.\n",
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Already joined: this host is %s (%s, %s of site %s) of mesh %s. Nothing was changed, and no token was used.\n",
 			res.Name, res.Addr, res.Role, res.Site, res.Mesh)
 		return err
 	}

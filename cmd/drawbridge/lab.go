@@ -210,6 +210,10 @@ worst of each figure with the command that repeats them.
   gateway-kill  kill -9 of the gateway that carries the route, under load
   join          from asking for a token to the first overlay packet
   loss          verdicts while --pct of all packets are lost for --for
+  revoke        from revoking a server on one gateway until nobody knows it
+  joins         how many hosts a second join through one gateway for --for, by
+                --joiners at once, from as many networks
+  flood         --connections hostile ones to a gateway's enrolment port in --for
   rest          what agents use while nobody asks, watched for --for
   throughput    one TCP stream through two agents against bare wireguard-go on
                 the same hosts and path, in turns (namespaces only)
@@ -238,19 +242,21 @@ worst of each figure with the command that repeats them.
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, throughput 5)")
+	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, throughput 5)")
 	cmd.Flags().IntVar(&m.Percent, "pct", 10, "packets lost each way, percent (loss)")
-	cmd.Flags().DurationVar(&m.For, "for", 0, "how long (default: loss 10m, rest 1m)")
+	cmd.Flags().DurationVar(&m.For, "for", 0, "how long (default: loss 10m, rest 1m, joins 20s, flood 20s)")
+	cmd.Flags().IntVar(&m.Joiners, "joiners", 8, "how many hosts join at once (joins)")
+	cmd.Flags().IntVar(&m.Connections, "connections", 10_000, "how many hostile connections (flood)")
 	return cmd
 }
 
 // labDefaults fills what the command line left open.
 func labDefaults(cmd *cobra.Command, name string, m lab.Measure) lab.Measure {
 	if !cmd.Flags().Changed("runs") {
-		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "throughput": 5}[name]
+		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5}[name]
 	}
 	if !cmd.Flags().Changed("for") {
-		m.For = map[string]time.Duration{"loss": 10 * time.Minute, "rest": time.Minute}[name]
+		m.For = map[string]time.Duration{"loss": 10 * time.Minute, "rest": time.Minute, "joins": 20 * time.Second, "flood": 20 * time.Second}[name]
 	}
 	return m
 }
@@ -328,6 +334,18 @@ func labRoles() []*cobra.Command {
 					return usageError(err)
 				}
 				return lab.ServeUser(cmd.Context(), args[0], rate, cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "join FILE", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return lab.Join(cmd.Context(), args[0], cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "flood FILE", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return lab.Flood(cmd.Context(), args[0], cmd.OutOrStdout())
 			},
 		},
 		{

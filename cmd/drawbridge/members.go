@@ -31,7 +31,7 @@ func membersCommand() *cobra.Command {
 		Long: `List the nodes of the mesh as this agent sees them.
 
 STATE is the gossip's word: known (a verified record, not heard yet), alive,
-suspect, dead, left. PATH is how packets travel: direct to an endpoint, via
+suspect, dead, left; or quarantined, when nobody may speak to it. PATH is how packets travel: direct to an endpoint, via
 another node, or none.`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
@@ -69,6 +69,7 @@ another node, or none.`,
 	fl.StringVar(&filter.state, "state", "", "only nodes in this state")
 	fl.BoolVar(&header, "header", true, "print the line of column names")
 	timeoutFlag(cmd, &timeout, 10*time.Second)
+	cmd.AddCommand(membersPendingCommand(), membersApproveCommand(), membersRefuseCommand())
 	return cmd
 }
 

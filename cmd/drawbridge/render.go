@@ -55,7 +55,7 @@ func colourOf(state string) string {
 		return green
 	case "starting", "undecided", "suspect", "known", "blind", "warning", "waiting", "ramp", "keep":
 		return yellow
-	case "degraded", "dark", "dead", "failing", "error":
+	case "degraded", "dark", "dead", "quarantined", "failing", "error":
 		return red
 	}
 	return plain

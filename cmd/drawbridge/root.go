@@ -18,9 +18,10 @@ const socketEnv = "DRAWBRIDGE_SOCKET"
 
 // commands makes every verb, in the order of the help.
 var commands = []func() *cobra.Command{
-	initCommand, tokenCommand, joinCommand, agentCommand,
+	initCommand, tokenCommand, joinCommand, leaveCommand, agentCommand,
 	statusCommand, membersCommand, whyCommand, planCommand,
-	configCommand, cleanupCommand, labCommand, versionCommand,
+	revokeCommand, quarantineCommand, releaseCommand, trustCommand, rootCommand,
+	historyCommand, configCommand, cleanupCommand, labCommand, versionCommand,
 }
 
 // execute runs one command line and returns its exit code.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,6 +34,7 @@ keeps only what it needs to check one: a lost token cannot be printed again.`,
 func tokenCreateCommand() *cobra.Command {
 	var o enroll.TokenOptions
 	var role, dir string
+	var sources []string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "create --site SITE",
@@ -39,13 +42,19 @@ func tokenCreateCommand() *cobra.Command {
 		Long: `Prints the token, and nothing else, on standard output. Whoever has it can bring
 one host into the mesh: hand it over as you would a password.`,
 		Example: `  drawbridge token create --site idc-seoul | ssh gpu-1 sudo drawbridge join
-  drawbridge token create --site aws --role gateway --ttl 15m`,
+  drawbridge token create --site aws --role gateway --ttl 15m
+  drawbridge token create --site idc-seoul --name 'gpu-*' --source 198.51.100.0/24 --require-approval
+  drawbridge token create --site idc-seoul --name gpu-7 --replace`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Site == "" {
 				return usageError(errors.New("--site is needed"))
 			}
 			o.Role = discovery.Role(role)
+			var err error
+			if o.Sources, err = parseSources(sources); err != nil {
+				return usageError(err)
+			}
 			text, err := enroll.CreateToken(dir, o)
 			if err != nil {
 				return err
@@ -54,7 +63,7 @@ one host into the mesh: hand it over as you would a password.`,
 				fmt.Fprintln(cmd.OutOrStdout(), text)
 				return nil
 			}
-			return printToken(cmd.OutOrStdout(), text, o.Uses)
+			return printToken(cmd.OutOrStdout(), text, o)
 		},
 	}
 	f := cmd.Flags()
@@ -63,9 +72,31 @@ one host into the mesh: hand it over as you would a password.`,
 	f.DurationVar(&o.TTL, "ttl", enroll.DefaultTTL, "how long it is good, at most "+enroll.MaxTTL.String())
 	f.IntVar(&o.Uses, "uses", 1, "how many hosts may join with it")
 	f.StringArrayVar(&o.Addrs, "addr", nil, "HOST:PORT where joining hosts reach this gateway by TCP; repeatable (default: the endpoints given to init or join)")
+	f.StringArrayVar(&o.Names, "name", nil, "GLOB that the names of its hosts must fit, for example 'gpu-*'; repeatable (default: any)")
+	f.StringArrayVar(&sources, "source", nil, "CIDR that its hosts must come from, as this gateway sees them; repeatable (default: any)")
+	f.BoolVar(&o.Ephemeral, "ephemeral", false, "its hosts are taken off the mesh when they are gone")
+	f.BoolVar(&o.Approval, "require-approval", false, "its hosts wait until somebody approves them (drawbridge members approve)")
+	f.BoolVar(&o.Replace, "replace", false, "its hosts may take the name of one that is not there, which is revoked then: for a rebuilt host")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	stateDirFlag(cmd, &dir)
 	return cmd
+}
+
+// parseSources reads networks; a single address is one.
+func parseSources(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, s := range texts {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, err := netip.ParseAddr(s)
+			if err != nil {
+				return nil, fmt.Errorf("--source %q: want a network such as 198.51.100.0/24", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // tokenJSON is what the --json forms print. Token is empty in lists.
@@ -80,15 +111,22 @@ type tokenJSON struct {
 	State         string    `json:"state,omitempty"`
 	Addrs         []string  `json:"addrs,omitempty"`
 	Nodes         []string  `json:"nodes,omitempty"`
+	Waiting       []string  `json:"waiting,omitempty"`
+	Names         []string  `json:"names,omitempty"`
+	Sources       []string  `json:"sources,omitempty"`
+	Ephemeral     bool      `json:"ephemeral,omitempty"`
+	Approval      bool      `json:"require_approval,omitempty"`
+	Replace       bool      `json:"replace,omitempty"`
 }
 
-func printToken(w io.Writer, text string, uses int) error {
+func printToken(w io.Writer, text string, o enroll.TokenOptions) error {
 	t, err := pki.ParseToken(text)
 	if err != nil {
 		return fmt.Errorf("read own token: %w", err)
 	}
 	return printValue(w, tokenJSON{
-		SchemaVersion: 1, Token: text, ID: t.ID, Site: t.Site, Role: string(t.Role), Expires: t.Expires, Uses: uses, Addrs: t.Addrs,
+		SchemaVersion: 1, Token: text, ID: t.ID, Site: t.Site, Role: string(t.Role), Expires: t.Expires, Uses: o.Uses, Addrs: t.Addrs,
+		Names: o.Names, Sources: sourceTexts(o.Sources), Ephemeral: o.Ephemeral, Approval: o.Approval, Replace: o.Replace,
 	})
 }
 
@@ -130,17 +168,50 @@ func printTokens(w io.Writer, list []enroll.TokenInfo, asJSON bool, now time.Tim
 		for _, t := range list {
 			out.Tokens = append(out.Tokens, tokenJSON{
 				ID: t.ID, Site: t.Site, Role: string(t.Role), Expires: t.Expires, Uses: t.Uses, State: tokenState(t, now), Nodes: t.Nodes,
+				Waiting: t.Waiting, Names: t.Names, Sources: sourceTexts(t.Sources), Ephemeral: t.Ephemeral, Approval: t.Approval, Replace: t.Replace,
 			})
 		}
 		return printValue(w, out)
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tSITE\tROLE\tSTATE\tUSED\tEXPIRES\tNODES")
+	fmt.Fprintln(tw, "ID\tSITE\tROLE\tSTATE\tUSED\tEXPIRES\tTERMS\tNODES")
 	for _, t := range list {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\n", t.ID, t.Site, t.Role, tokenState(t, now), len(t.Nodes), t.Uses,
-			t.Expires.Local().Format(time.DateTime), strings.Join(t.Nodes, ","))
+		nodes := slices.Clone(t.Nodes)
+		for _, name := range t.Waiting {
+			nodes = append(nodes, name+"?") // waits
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", t.ID, t.Site, t.Role, tokenState(t, now), len(nodes), t.Uses,
+			t.Expires.Local().Format(time.DateTime), dash(tokenTerms(t)), dash(strings.Join(nodes, ",")))
 	}
 	return tw.Flush()
+}
+
+// tokenTerms are the limits of a token, in few words.
+func tokenTerms(t enroll.TokenInfo) string {
+	var terms []string
+	if len(t.Names) > 0 {
+		terms = append(terms, "name="+strings.Join(t.Names, "|"))
+	}
+	if len(t.Sources) > 0 {
+		terms = append(terms, "from="+strings.Join(sourceTexts(t.Sources), "|"))
+	}
+	for _, x := range []struct {
+		yes  bool
+		word string
+	}{{t.Ephemeral, "ephemeral"}, {t.Approval, "approval"}, {t.Replace, "replace"}} {
+		if x.yes {
+			terms = append(terms, x.word)
+		}
+	}
+	return strings.Join(terms, ",")
+}
+
+func sourceTexts(sources []netip.Prefix) []string {
+	var texts []string
+	for _, p := range sources {
+		texts = append(texts, p.String())
+	}
+	return texts
 }
 
 // tokenState is one of: good, used, expired, revoked.
@@ -148,7 +219,7 @@ func tokenState(t enroll.TokenInfo, now time.Time) string {
 	switch {
 	case t.Revoked:
 		return "revoked"
-	case len(t.Nodes) >= t.Uses:
+	case len(t.Nodes)+len(t.Waiting) >= t.Uses:
 		return "used"
 	case now.After(t.Expires):
 		return "expired"

@@ -16,7 +16,8 @@
 // network.
 //
 // It may import the street's rooms (agent/api's client, agent/config, the
-// cloud fake) and netlink, netns, nftables and x/sys, and wireguard-go, which
+// cloud fake), agent/enroll and agent/pki for crowds that join and for tokens
+// that nobody made, and netlink, netns, nftables and x/sys, and wireguard-go, which
 // runs bare beside the agents to compare them with. It never reaches into an
 // agent: what an operator cannot do through files, commands and sockets, the
 // lab cannot do either.

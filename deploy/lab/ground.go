@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 )
 
@@ -36,6 +37,9 @@ type ground interface {
 	start(host string, cmd *exec.Cmd) error
 	// addServer makes one more server in the machine room.
 	addServer() (Node, error)
+	// addStrangers makes strangersHost, and returns the prefix that its
+	// packets may come from.
+	addStrangers() (netip.Prefix, error)
 	// fault drops percent of what passes between the site and the internet,
 	// in both directions: 0 heals, 100 cuts.
 	fault(site string, percent int) error

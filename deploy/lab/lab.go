@@ -22,6 +22,8 @@ type Options struct {
 	Servers int       // in the machine room; 0 means 3
 	Pace    Pace      // zero means DemoPace
 	Out     io.Writer // progress, for people; nil discards
+
+	NodeLife time.Duration // of the certificates that gateways give; 0: the agents' default
 }
 
 // Lab is a running miniature internet with its agents.

@@ -106,6 +106,9 @@ func (g *loopback) addServer() (Node, error) {
 	return n, nil
 }
 
+// addStrangers has nothing to make: all of 127.0.0.0/8 is here.
+func (g *loopback) addStrangers() (netip.Prefix, error) { return strangersLoopback, nil }
+
 // run carries packets and starts processes until ctx ends. All children are
 // started from one thread that lives as long, because the kernel sends them
 // the death signal when the thread that started them ends.

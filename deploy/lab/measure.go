@@ -13,10 +13,12 @@ import (
 
 // Measure says what to measure, and how much.
 type Measure struct {
-	Runs    int           // blackout, gateway-kill, join, throughput
-	Percent int           // loss
-	For     time.Duration // loss, rest
-	Command []string      // printed with the figures, so that they can be repeated
+	Runs        int           // all but loss and rest
+	Percent     int           // loss
+	For         time.Duration // flood, joins, loss, rest
+	Joiners     int           // joins: at once
+	Connections int           // flood
+	Command     []string      // printed with the figures, so that they can be repeated
 }
 
 // measures by name.
@@ -27,6 +29,9 @@ var measures = map[string]func(context.Context, Options, Measure, *Report) error
 	"join":         measureJoin,
 	"rest":         measureRest,
 	"throughput":   measureThroughput,
+	"revoke":       measureRevoke,
+	"joins":        measureJoins,
+	"flood":        measureFlood,
 }
 
 // Measures are the names that RunMeasure knows, sorted.
@@ -40,7 +45,7 @@ func RunMeasure(ctx context.Context, name string, opts Options, m Measure) (*Rep
 	if do == nil {
 		return nil, fmt.Errorf("unknown measurement %q: want one of %v", name, Measures())
 	}
-	m.Runs = max(m.Runs, 1)
+	m.Runs, m.Joiners, m.Connections = max(m.Runs, 1), max(m.Joiners, 1), max(m.Connections, 1)
 	r := newReport(name, opts.Mode, m.Command)
 	return r, do(ctx, opts, m, r)
 }

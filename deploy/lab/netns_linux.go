@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // host is one machine of the miniature internet: a network namespace kept
@@ -142,6 +143,21 @@ func (h *host) route(dst netip.Prefix, via netip.Addr) error {
 	r := &netlink.Route{Gw: via.AsSlice(), Dst: ipNet(dst)}
 	if err := h.nl.RouteReplace(r); err != nil {
 		return fmt.Errorf("route %s via %s in %s: %w", dst, via, h.name, err)
+	}
+	return nil
+}
+
+// own makes every address of a prefix h's, as if each were on its loopback.
+func (h *host) own(p netip.Prefix) error {
+	lo, err := h.nl.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo in %s: %w", h.name, err)
+	}
+	r := &netlink.Route{
+		Dst: ipNet(p), LinkIndex: lo.Attrs().Index, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+	}
+	if err := h.nl.RouteReplace(r); err != nil {
+		return fmt.Errorf("own %s in %s: %w", p, h.name, err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // AWS credentials of the lab: the fake checks the form of a signature, not its
@@ -19,6 +20,8 @@ type agentPlan struct {
 	Cloud  cloudSeed
 	AWS    string         // URL
 	Weight map[string]int // normal, by pool
+
+	NodeLife time.Duration // gateways: of the certificates that they give; 0: the default
 }
 
 // routeName is the demo's only route.
@@ -48,6 +51,9 @@ func renderConfig(p agentPlan) []byte {
 	}
 	if p.Node.Gateway {
 		p.renderRoute(line)
+		if p.NodeLife != 0 {
+			line("enrolment: {node_life: %s}", p.NodeLife)
+		}
 	} else {
 		p.renderService(line)
 	}

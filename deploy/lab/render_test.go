@@ -63,6 +63,9 @@ func TestConfigIsUnderstood(t *testing.T) {
 	if gw.Backend != tunnel.Userspace || gw.ListenPort != 51820 || len(gw.Services) != 0 {
 		t.Errorf("gateway: backend %s, port %d, services %v", gw.Backend, gw.ListenPort, gw.Services)
 	}
+	if gw.Enrolment.NodeLife != config.Default().Enrolment.NodeLife {
+		t.Errorf("certificates live for %s, want the default", gw.Enrolment.NodeLife)
+	}
 	// Detection is never tuned for the show.
 	if d := cmp.Diff(config.Default().Timing, gw.Timing); d != "" {
 		t.Errorf("timing (-want +got)\n%s", d)
@@ -83,6 +86,13 @@ func TestConfigIsUnderstood(t *testing.T) {
 		Name: "gw-a", Site: SiteCloud, Gateway: true, ListenPort: 20003, Proxy: proxy,
 		Endpoint: netip.MustParseAddrPort("127.0.0.1:20004"),
 	})
+	short, err := config.Parse("gw-a", bytes.NewReader(renderConfig(agentPlan{
+		Node: m.Nodes[0], Mode: Namespaces, Socket: "/run/lab/gw-a/agent.sock", Pace: DemoPace(),
+		Cloud: testSeed, AWS: "http://172.31.1.5:4566", Weight: normalWeights, NodeLife: time.Minute,
+	})))
+	if err != nil || short.Enrolment.NodeLife != time.Minute {
+		t.Errorf("certificates live for %s, want a minute; %v", short.Enrolment.NodeLife, err)
+	}
 	if gw.ConnectProxy != proxy.String() || gw.Backend != tunnel.Netstack {
 		t.Errorf("gateway on loopback: %+v", gw)
 	}

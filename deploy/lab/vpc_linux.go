@@ -139,6 +139,34 @@ func (g *namespaces) addServer() (Node, error) {
 	return n, h.route(anywhere, roomRouter)
 }
 
+// addStrangers makes a host beyond a router of its own: a whole prefix is its.
+func (g *namespaces) addStrangers() (netip.Prefix, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.hosts[strangersHost] != nil {
+		return strangersPrefix, nil
+	}
+	h, err := newHost(strangersHost)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("make host %s: %w", strangersHost, err)
+	}
+	g.hosts[strangersHost] = h
+	inet := g.hosts["inet"]
+	for _, step := range []func() error{
+		func() error {
+			return inet.wire("up-"+strangersHost[:5], netip.PrefixFrom(strangersRouter, 24), h, "eth0", netip.PrefixFrom(strangersUplink, 24))
+		},
+		func() error { return h.route(anywhere, strangersRouter) },
+		func() error { return h.own(strangersPrefix) },
+		func() error { return inet.route(strangersPrefix, strangersUplink) },
+	} {
+		if err := step(); err != nil {
+			return netip.Prefix{}, err
+		}
+	}
+	return strangersPrefix, nil
+}
+
 // start runs cmd in the namespace of a host.
 func (g *namespaces) start(name string, cmd *exec.Cmd) error {
 	g.mu.Lock()
