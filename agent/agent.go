@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
 	"time"
 
 	"drawbridge/agent/api"
@@ -45,6 +44,7 @@ type Agent struct {
 	log     *slog.Logger
 	dir     *statedir.Dir
 	id      *identity
+	trust   *trust
 	boot    uint64
 	started time.Time
 
@@ -55,6 +55,9 @@ type Agent struct {
 	hands    *hands
 	brain    *brain
 	cloud    *cloud // nil where no AWS is configured
+	herald   *herald
+	server   *enroll.Server     // of enrolment; nil on servers
+	leaving  context.CancelFunc // ends Run when the node has left for good
 	journal  api.Journal
 	outcomes outcomes
 }
@@ -70,7 +73,7 @@ func New(o Options) (*Agent, error) {
 	if a.dir, err = statedir.Open(o.StateDir); err != nil {
 		return nil, err
 	}
-	a.id, err = readIdentity(a.dir, a.log.With("room", "identity"))
+	a.id, a.trust, err = readIdentity(a.dir, a.log.With("room", "identity"))
 	for _, r := range a.dir.Repairs() {
 		a.log.Warn("state directory repaired", "what", r)
 	}
@@ -93,6 +96,8 @@ func New(o Options) (*Agent, error) {
 // how one reads wiring.
 func (a *Agent) Run(ctx context.Context) (err error) {
 	a.started = time.Now()
+	ctx, a.leaving = context.WithCancel(ctx)
+	defer a.leaving()
 	release, err := a.dir.Lock()
 	if err != nil {
 		return err
@@ -118,19 +123,25 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	remembered := a.remembered()
 	a.world.Endpoints(remembered)
 
-	// Ears.
+	// Ears. The own certificate is taken even if it ended long ago: a node that
+	// was off for months must come up to renew it.
+	a.trust.early.Store(true)
 	if a.gossip, err = gossip.New(gossip.Options{
 		MeshName: a.id.node.Mesh, Mesh: a.id.node.Prefix, Self: a.id.self, Chain: a.id.chain,
-		Sign: a.id.sign, Verify: a.id.verify, Network: network, Port: a.set.Ports.Gossip, MTU: a.set.MTU,
+		Sign: a.id.sign, Verify: a.trust.verify, Prefer: a.trust.prefer,
+		Judge: a.heard, Notices: a.trust.roll.Notices, Digest: a.trust.roll.Digest, Network: network, Port: a.set.Ports.Gossip, MTU: a.set.MTU,
 		Seq: uint64(a.started.UnixMilli()), Logger: a.log.With("room", "gossip"),
 	}); err != nil {
 		return err
 	}
+	a.trust.early.Store(false)
 	a.importRecords()
-	herald := &herald{world: a.world, gossip: a.gossip, log: a.log, said: discovery.Announcement{
-		Boot: a.boot, Endpoints: a.endpoints(), Version: a.opts.Version, ENI: a.set.AWS.ENI,
+	a.trust.world = a.world
+	a.lifetime(a.id.chain)
+	a.herald = &herald{world: a.world, gossip: a.gossip, log: a.log, said: discovery.Announcement{
+		Boot: a.boot, Endpoints: a.endpoints(), Version: a.opts.Version, ENI: a.set.AWS.ENI, Trust: a.trust.epoch(),
 	}}
-	herald.services(nil)
+	a.herald.services(nil)
 	a.prober = probe.New(probe.Options{
 		Self: a.id.self.ID, Boot: a.boot, Port: a.set.Ports.Probe, Report: a.world.Sight,
 		Listen: func() (net.PacketConn, error) {
@@ -138,7 +149,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		},
 		ViewMaxAge: time.Second, Logger: a.log.With("room", "probe"),
 	})
-	checker := check.New(check.Options{Specs: a.set.Services, Report: herald.services, Logger: a.log.With("room", "check")})
+	checker := check.New(check.Options{Specs: a.set.Services, Report: a.herald.services, Logger: a.log.With("room", "check")})
 
 	// Hands.
 	a.hands = &hands{prober: a.prober, config: wish, poll: a.set.AWS.Poll}
@@ -176,7 +187,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 			return err
 		}
 		if t != nil {
-			listeners = append(listeners, t)
+			listeners = append(listeners, t, a.warden(ctx))
 		}
 	}
 	if a.set.ConnectProxy != "" {
@@ -184,7 +195,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 			Listen: a.set.ConnectProxy, Mesh: a.id.node.Prefix, Network: network, Logger: a.log.With("room", "proxy"),
 		})
 	}
-	desk := api.New(api.Options{Socket: a.set.Socket, Source: source{a}, Explain: decide.Explain, Logger: a.log.With("room", "api")})
+	desk := api.New(api.Options{Socket: a.set.Socket, Source: source{a}, Commands: commands{a}, Explain: decide.Explain, Logger: a.log.With("room", "api")})
 
 	g := newTasks(a.log)
 	defer g.stopAll()
@@ -205,6 +216,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	g.start(ctx, a.gossip)
 	g.start(ctx, &deviceEar{device: a.tunnel.device, world: a.world, dir: a.dir, log: a.log, known: remembered})
 	g.start(ctx, checker)
+	g.start(ctx, named{"history", a.trust.scribe})
+	g.start(ctx, a.trust)
+	g.start(ctx, renewal{a})
+	g.start(ctx, greeter{a})
 	for _, t := range listeners {
 		g.start(ctx, t)
 	}
@@ -279,57 +294,7 @@ func (a *Agent) importRecords() {
 		a.log.Warn("remembered records unreadable: this node needs a gateway that knows it", "err", err)
 		return
 	}
+	a.trust.early.Store(true)
+	defer a.trust.early.Store(false)
 	a.gossip.Import(blobs)
 }
-
-// enrolment listens for joiners, on the TCP port with the number of the tunnel's
-// UDP port. A gateway without an issuing certificate cannot enrol: nil.
-func (a *Agent) enrolment(ctx context.Context) (task, error) {
-	if _, err := a.dir.IssuerKey(); err != nil {
-		a.log.Warn("this gateway has no issuing certificate: hosts join through the others", "err", err)
-		return nil, nil
-	}
-	a.checkLedger()
-	server := enroll.NewServer(enroll.Options{
-		Dir: a.dir, Seeds: a.seeds, Logger: a.log.With("room", "enroll"),
-		Introduce: func(chain [][]byte) {
-			if err := a.gossip.Introduce(chain); err != nil {
-				a.log.Error("new node not introduced", "err", err)
-			}
-		},
-		NameTaken: func(name string, self discovery.NodeID) bool {
-			return slices.ContainsFunc(a.gossip.Members(), func(m discovery.Member) bool {
-				return m.Name == name && m.ID != self && m.State != discovery.StateLeft
-			})
-		},
-	})
-	addr := netip.AddrPortFrom(netip.IPv4Unspecified(), a.port())
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", addr.String())
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen for joining hosts: TCP port %d: %w: stop the other program or set listen_port", a.port(), tunnel.ErrPortTaken)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for joining hosts: %w", err)
-	}
-	return named{server.String(), func(ctx context.Context) error { return server.Run(ctx, ln) }}, nil
-}
-
-// checkLedger tells at the start what would otherwise be told to the next host
-// that joins. None of it is needed for traffic.
-func (a *Agent) checkLedger() {
-	_, issuer := a.dir.Issuer()
-	_, ledger := a.dir.Allocations()
-	_, root := a.dir.RootKey()
-	if errors.Is(root, fs.ErrNotExist) {
-		root = nil // kept offline
-	}
-	if err := errors.Join(issuer, ledger); err != nil {
-		a.log.Error("this gateway will refuse hosts that want to join", "err", err)
-	}
-	if root != nil {
-		a.log.Error("this gateway will refuse gateways that want to join", "err", root)
-	}
-}
-
-// seeds are the records that a new node starts with: gateways first.
-func (a *Agent) seeds() [][]byte { return a.gossip.Export() }

@@ -15,6 +15,10 @@
 //   - how a fact is gathered: the ear's room; ears.go here connects it
 //   - how a wish is carried out: the hand's room; hands.go here connects it
 //   - the order in which everything starts and stops: agent.go
+//   - who may be a member: trust.go judges certificates, notices.go says what
+//     follows from a revocation, command.go takes what a person asks for,
+//     renewal.go keeps the own certificate alive, garbage.go takes out clones
+//     and what has gone, enrolment.go lets hosts in
 //
 // It promises: a hand receives only whole wishes, and only when they changed; a
 // task that fails ends the agent with its error, after all others were stopped

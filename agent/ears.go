@@ -147,6 +147,16 @@ type herald struct {
 	said discovery.Announcement
 }
 
+// trusts tells which set of roots this node trusts.
+func (h *herald) trusts(epoch uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.said.Trust = epoch
+	if err := h.gossip.Announce(h.said); err != nil {
+		h.log.Error("own record not told", "err", err)
+	}
+}
+
 // services takes a report of the checks.
 func (h *herald) services(cs []discovery.Service) {
 	h.world.Checks(cs)

@@ -21,7 +21,6 @@ type identity struct {
 	key   ed25519.PrivateKey
 	wg    tunnel.PrivateKey
 	chain [][]byte
-	roots *pki.Roots
 }
 
 // ErrNotJoined says that the state directory belongs to no mesh yet.
@@ -29,9 +28,9 @@ var ErrNotJoined = errors.New("this host belongs to no mesh yet: run `drawbridge
 
 // readIdentity reads and checks the whole identity. An expired certificate is
 // a warning: it must not cut a living data plane.
-func readIdentity(dir *statedir.Dir, log *slog.Logger) (_ *identity, err error) {
+func readIdentity(dir *statedir.Dir, log *slog.Logger) (_ *identity, _ *trust, err error) {
 	if !dir.Joined() {
-		return nil, fmt.Errorf("%s: %w", dir, ErrNotJoined)
+		return nil, nil, fmt.Errorf("%s: %w", dir, ErrNotJoined)
 	}
 	var id identity
 	defer func() {
@@ -40,48 +39,37 @@ func readIdentity(dir *statedir.Dir, log *slog.Logger) (_ *identity, err error) 
 		}
 	}()
 	if id.node, err = dir.Node(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if id.key, err = dir.IdentityKey(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if id.wg, err = dir.WireGuardKey(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if id.chain, err = dir.Chain(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	roots, err := dir.Roots()
+	t, err := readTrust(dir, id.node.Mesh, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if id.roots, err = pki.NewRoots(roots...); err != nil {
-		return nil, err
-	}
-	self, pub, err := pki.Verify(id.chain, id.roots, id.node.Mesh, time.Now())
+	self, pub, err := t.roll.Verify(id.chain, time.Now())
 	if errors.Is(err, pki.ErrExpired) || errors.Is(err, pki.ErrNotYetValid) {
 		log.Warn("own certificate is not valid now: tunnels stay, others are told", "err", err)
+	} else if errors.Is(err, pki.ErrRevoked) {
+		return nil, nil, fmt.Errorf("this node is out of the mesh: %w; empty %s and join again with a new token", err, dir.Path())
 	} else if err != nil {
-		return nil, fmt.Errorf("own certificate: %w", err)
+		return nil, nil, fmt.Errorf("own certificate: %w", err)
 	}
-	id.self = self
 	if !pub.Equal(id.key.Public()) {
-		return nil, fmt.Errorf("%s: certificate and identity key do not belong together: restore both from one backup, or join again", dir)
+		return nil, nil, fmt.Errorf("%s: certificate and identity key do not belong together: restore both from one backup, or join again", dir)
 	}
 	if wg, err := id.wg.Public(); err != nil || wg != tunnel.Key(self.WireGuard) {
-		return nil, fmt.Errorf("%s: certificate and WireGuard key do not belong together: restore both from one backup, or join again", dir)
+		return nil, nil, fmt.Errorf("%s: certificate and WireGuard key do not belong together: restore both from one backup, or join again", dir)
 	}
-	return &id, nil
-}
-
-// verify judges another node's certificates. Expired ones pass: peers warn, and
-// only a revocation cuts.
-func (id *identity) verify(chain [][]byte) (discovery.Identity, ed25519.PublicKey, error) {
-	who, pub, err := pki.Verify(chain, id.roots, id.node.Mesh, time.Now())
-	if errors.Is(err, pki.ErrExpired) || errors.Is(err, pki.ErrNotYetValid) {
-		err = nil
-	}
-	return who, pub, err
+	id.self = self
+	return &id, t, nil
 }
 
 // sign signs with the identity key.

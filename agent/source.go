@@ -39,6 +39,10 @@ func (s source) Calls(ctx context.Context) ([]discovery.Call, error) {
 	return s.a.cloud.calls(ctx, *p.Cloud)
 }
 
+func (s source) Trust() api.Trust {
+	return s.a.trust.view(s.a.gossip.Members(), s.a.gossip.Chains())
+}
+
 func (s source) Counters() map[string]uint64 {
 	p := s.a.prober.Counters()
 	out := map[string]uint64{

@@ -97,6 +97,9 @@ func (c *Client) Why(ctx context.Context, subject string) (Why, error) {
 // Plan asks which AWS calls the agent would make. The agent reads AWS for it.
 func (c *Client) Plan(ctx context.Context) (Plan, error) { return get[Plan](ctx, c, "/v1/plan") }
 
+// Trust asks who is trusted, and who no longer.
+func (c *Client) Trust(ctx context.Context) (Trust, error) { return get[Trust](ctx, c, "/v1/trust") }
+
 // Events asks for the events after the given number; 0 asks for all that are
 // kept.
 func (c *Client) Events(ctx context.Context, since uint64) (Events, error) {
@@ -117,6 +120,10 @@ func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask agent: %w", err)
 	}
+	return c.do(req)
+}
+
+func (c *Client) do(req *http.Request) ([]byte, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.explain(err)
@@ -135,6 +142,9 @@ func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
 	}
 	if f.Error != nil {
 		f.Error.Status = res.StatusCode
+		if res.StatusCode == http.StatusForbidden {
+			return nil, &connectError{kind: ErrDenied, cause: f.Error, next: f.Error.Next}
+		}
 		return nil, f.Error
 	}
 	return b, nil // a check that is false

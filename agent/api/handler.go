@@ -16,7 +16,7 @@ import (
 // callsTimeout bounds the readings of AWS behind /v1/plan.
 const callsTimeout = 30 * time.Second
 
-// handler is every request there is. All of them only read.
+// handler is every request there is. GET only reads; POST is a command.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
@@ -24,20 +24,25 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/why", s.why)
 	mux.HandleFunc("GET /v1/plan", s.plan)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/trust", s.trust)
+	mux.HandleFunc("POST /v1/revoke", s.command(Commands.Revoke))
+	mux.HandleFunc("POST /v1/quarantine", s.command(Commands.Quarantine))
+	mux.HandleFunc("POST /v1/release", s.command(Commands.Release))
+	mux.HandleFunc("POST /v1/notice", s.command(Commands.Publish))
+	mux.HandleFunc("POST /v1/leave", s.command(Commands.Leave))
 	mux.HandleFunc("GET /livez", s.livez)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("/", s.other)
 	return mux
 }
 
-// other refuses what is not a request of this API, and every wish to change
-// something.
+// other refuses what is not a request of this API.
 func (s *Server) other(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		s.refuse(w, http.StatusMethodNotAllowed, Error{
-			Code: "read-only", Message: r.Method + " is refused: this API only answers, it changes nothing",
-			Next: "change the configuration file and restart the agent",
+			Code: "read-only", Message: r.Method + " " + r.URL.Path + " is refused: it is not a command",
+			Next: "compare the versions of this command and of the agent",
 		})
 		return
 	}
@@ -55,6 +60,12 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) members(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, Members{SchemaVersion: SchemaVersion, Members: membersOf(s.moment())})
+}
+
+func (s *Server) trust(w http.ResponseWriter, _ *http.Request) {
+	t := s.opts.Source.Trust()
+	t.SchemaVersion = SchemaVersion
+	s.answer(w, http.StatusOK, t)
 }
 
 func (s *Server) why(w http.ResponseWriter, r *http.Request) {

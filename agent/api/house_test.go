@@ -20,6 +20,7 @@ type house struct {
 	counters map[string]uint64
 	journal  Journal
 	info     Info
+	trust    Trust
 }
 
 func (h *house) Snapshot() *decide.Snapshot    { return h.snap }
@@ -28,6 +29,7 @@ func (h *house) Outcomes() []reconcile.Outcome { return h.outcomes }
 func (h *house) Counters() map[string]uint64   { return h.counters }
 func (h *house) Events(since uint64) []Event   { return h.journal.Since(since) }
 func (h *house) Info() Info                    { return h.info }
+func (h *house) Trust() Trust                  { return h.trust }
 
 func (h *house) Calls(ctx context.Context) ([]discovery.Call, error) {
 	if h.calls == nil {

@@ -32,7 +32,7 @@ func membersOf(m moment) []Member {
 		}
 		out = append(out, Member{
 			ID: string(r.ID), Name: r.Name, Site: r.Site, Role: string(r.Role), Addr: text(r.Addr),
-			State: string(r.State), Path: paths[r.ID],
+			State: stateOf(m.snap, r), Path: paths[r.ID],
 			HandshakeAge: age(m.now, dev.LastHandshake), RTT: known(obs.RTT), ProofAge: age(m.now, obs.Proof),
 			Rx: dev.RxBytes, Tx: dev.TxBytes, Draining: r.Draining, Version: r.Version,
 			Services: servicesOf(services),
@@ -46,6 +46,14 @@ func membersOf(m moment) []Member {
 		)
 	})
 	return out
+}
+
+// stateOf is the gossip's word, unless the node was set apart.
+func stateOf(s *decide.Snapshot, m discovery.Member) string {
+	if slices.ContainsFunc(s.Trust.Apart, func(a discovery.Apart) bool { return a.Node == m.ID }) {
+		return "quarantined"
+	}
+	return string(m.State)
 }
 
 // pathsOf says how packets reach each node: through its own WireGuard peer, or

@@ -24,7 +24,9 @@ type Options struct {
 	// lines for people; ok is false when there is no such subject. Nil: /v1/why
 	// answers that it cannot.
 	Explain func(p *decide.Plan, s *decide.Snapshot, subject string) (lines []string, ok bool)
-	Logger  *slog.Logger // nil discards
+	// Commands carries out what a person asks; nil: nothing can be asked.
+	Commands Commands
+	Logger   *slog.Logger // nil discards
 }
 
 // Server answers on the socket.
@@ -69,6 +71,7 @@ func (s *Server) Run(ctx context.Context) error {
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ConnContext:       withPeer,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelWarn),
 	}

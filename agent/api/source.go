@@ -26,6 +26,8 @@ type Source interface {
 	Counters() map[string]uint64
 	// Events are the journal's entries after the given number, oldest first.
 	Events(since uint64) []Event
+	// Trust is who is trusted, and who no longer.
+	Trust() Trust
 	Info() Info
 }
 

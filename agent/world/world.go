@@ -82,6 +82,11 @@ func (w *World) Endpoints(es []discovery.Endpoint) {
 	w.set(func(s *decide.Snapshot) { s.Endpoints = es })
 }
 
+// Expires takes the end of the own certificate.
+func (w *World) Expires(at time.Time) {
+	w.set(func(s *decide.Snapshot) { s.Self.NotAfter = at })
+}
+
 // Trust takes own standing and who is no longer trusted.
 func (w *World) Trust(t discovery.Trust) {
 	w.set(func(s *decide.Snapshot) { s.Trust = t })
