@@ -114,9 +114,11 @@ func (a *Agent) renewOptions() enroll.RenewOptions {
 }
 
 // gatewayAddrs are the TCP addresses of the other gateways' enrolment: the
-// numbers of their tunnels' endpoints, living gateways first.
+// numbers of their tunnels' endpoints. The one that this node's address is from
+// comes first, since it certifies anew instead of extending; then the living.
 func (a *Agent) gatewayAddrs() []string {
-	var living, rest []string
+	var home, living, rest []string
+	first := a.homeAddr()
 	add := func(list []string, eps []netip.AddrPort) []string {
 		for _, ep := range eps {
 			if !a.id.node.Prefix.Contains(ep.Addr()) && !slices.Contains(list, ep.String()) {
@@ -128,13 +130,29 @@ func (a *Agent) gatewayAddrs() []string {
 	for _, m := range a.gossip.Members() {
 		switch {
 		case m.Role != discovery.RoleGateway || m.ID == a.id.self.ID:
+		case m.Addr == first:
+			home = add(home, m.Endpoints)
 		case m.State == discovery.StateAlive:
 			living = add(living, m.Endpoints)
 		default:
 			rest = add(rest, m.Endpoints)
 		}
 	}
-	return append(living, rest...)
+	return slices.Concat(home, living, rest)
+}
+
+// homeAddr is the overlay address of the gateway whose block this node's
+// address is from.
+func (a *Agent) homeAddr() netip.Addr {
+	for n := 0; ; n++ {
+		block, ok := pki.Block(a.id.node.Prefix, n)
+		if !ok {
+			return netip.Addr{}
+		}
+		if block.Contains(a.id.self.Addr) {
+			return pki.FirstAddr(block)
+		}
+	}
 }
 
 // greeter asks gateways for the time and for this node's standing: after the

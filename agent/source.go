@@ -53,6 +53,11 @@ func (s source) Counters() map[string]uint64 {
 	for name, n := range s.a.gossip.Counters() {
 		out["gossip."+name] = n
 	}
+	if s.a.server != nil {
+		for name, n := range s.a.server.Counters() {
+			out["enroll."+name] = n
+		}
+	}
 	return out
 }
 

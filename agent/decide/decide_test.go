@@ -340,3 +340,39 @@ func TestEveryReasonHasAMeaning(t *testing.T) {
 	clear(g.cuts)
 	g.run(time.Minute)
 }
+
+// TestNobodyToPulse: what is sent to a peer without an endpoint waits in the
+// device's memory, so a host that was introduced and never came is not probed.
+func TestNobodyToPulse(t *testing.T) {
+	g := small()
+	a, late := g.actor("gw-a"), g.actor("gpu-1")
+	probed := func(age time.Duration, state discovery.MemberState, endpoint netip.AddrPort) bool {
+		s := g.snapshot(a)
+		for i := range s.Members {
+			if s.Members[i].ID == late.ID {
+				s.Members[i].State, s.Members[i].Since = state, g.now.Add(-age)
+			}
+		}
+		s.Sight.Observations = nil
+		s.Device = &tunnel.Status{Peers: []tunnel.PeerStatus{{Key: keyOf(late), Endpoint: endpoint}}}
+		_, p := Decide(g.now, a.mem, s)
+		return slices.ContainsFunc(p.Probe.Peers, func(p discovery.ProbePeer) bool { return p.Node == late.ID })
+	}
+	somewhere := netip.MustParseAddrPort("198.51.100.7:4000")
+	for _, c := range []struct {
+		name     string
+		age      time.Duration
+		state    discovery.MemberState
+		endpoint netip.AddrPort
+		want     bool
+	}{
+		{"just introduced", time.Second, discovery.StateKnown, netip.AddrPort{}, true},
+		{"introduced and never came", time.Minute, discovery.StateKnown, netip.AddrPort{}, false},
+		{"came after all", time.Minute, discovery.StateKnown, somewhere, true},
+		{"was alive once", time.Hour, discovery.StateDead, netip.AddrPort{}, true},
+	} {
+		if got := probed(c.age, c.state, c.endpoint); got != c.want {
+			t.Errorf("%s: probed %v, want %v", c.name, got, c.want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"drawbridge/agent/verdict"
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 const (
@@ -59,7 +60,7 @@ func (c *scene) probeSites(w *discovery.ProbeWish) int {
 			}
 		}
 		for _, n := range c.rank(p, c.quota(p)) {
-			if c.mates[n].apart {
+			if m := &c.mates[n]; m.apart || !c.reachable(m) {
 				continue
 			}
 			w.Peers = append(w.Peers, c.pulse(int(n), group, false))
@@ -69,6 +70,24 @@ func (c *scene) probeSites(w *discovery.ProbeWish) int {
 		}
 	}
 	return least
+}
+
+// neverCame is how long a server that was introduced and did not come is probed.
+const neverCame = 10 * time.Second
+
+// reachable: there is somewhere to send a pulse to. A server dials in, so until
+// it has come its peer has no endpoint, and what is sent to it waits in the
+// device's memory.
+func (c *scene) reachable(m *mate) bool {
+	if c.s.Device == nil || !m.heard.IsZero() || m.State != discovery.StateKnown || c.now.Sub(m.Since) < neverCame {
+		return true
+	}
+	for i := range c.s.Device.Peers {
+		if p := &c.s.Device.Peers[i]; p.Key == tunnel.Key(m.WireGuard) {
+			return p.Endpoint.IsValid()
+		}
+	}
+	return true
 }
 
 func (c *scene) pulse(i int, group string, tell bool) discovery.ProbePeer {
