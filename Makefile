@@ -29,7 +29,7 @@ race: ## the same under the race detector
 
 .PHONY: lab-test
 lab-test: build ## the whole story in the lab: namespaces where allowed, and loopback
-	DRAWBRIDGE_LAB=1 go test -count=1 -timeout 15m -v -run 'TestLab' ./deploy/lab
+	DRAWBRIDGE_LAB=1 go test -count=1 -timeout 18m -v -run 'TestLab' ./deploy/lab
 
 .PHONY: lint
 lint: ## formatter and linters

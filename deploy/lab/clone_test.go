@@ -19,6 +19,7 @@ import (
 // directory: both gateways set the identity apart by themselves, and a person
 // takes it back once the copy is gone.
 func TestLabClone(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	s := raise(ctx, t, Options{})

@@ -13,6 +13,7 @@ import (
 // TestLabRenewal lives through several lives of certificates, half of them
 // without the gateway that issued them.
 func TestLabRenewal(t *testing.T) {
+	t.Parallel()
 	const life = time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()

@@ -54,6 +54,7 @@ func await(ctx context.Context, t *testing.T, what string, patience time.Duratio
 // TestLabRevoked revokes a server, which goes on running, and restarts
 // everything: what all disks remember keeps it out.
 func TestLabRevoked(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	s := raise(ctx, t, Options{})
