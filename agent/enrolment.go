@@ -78,6 +78,9 @@ func (a *Agent) enrolmentOptions() enroll.Options {
 			return enroll.AWSCaller{}, err
 		}
 		c, err := verifier.Verify(ctx, p, challenge)
+		if errors.Is(err, awsid.ErrUnreachable) {
+			return enroll.AWSCaller{}, fmt.Errorf("%w: %w", enroll.ErrAWSAway, err)
+		}
 		if err != nil {
 			return enroll.AWSCaller{}, err
 		}

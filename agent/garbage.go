@@ -115,7 +115,7 @@ func (w *warden) say(n pki.Notice) {
 // collect takes out the ephemeral nodes of this gateway's ledger that have
 // gone. What is merely silent together with its site is kept.
 func (w *warden) collect(ctx context.Context) {
-	list, err := enroll.ListEphemeral(w.a.dir)
+	list, err := enroll.ListTransient(w.a.dir)
 	if err != nil {
 		w.a.log.Debug("ledger not read", "err", err)
 		return
@@ -126,7 +126,7 @@ func (w *warden) collect(ctx context.Context) {
 	}
 	for _, e := range list {
 		i := slices.IndexFunc(s.Members, func(m discovery.Member) bool { return m.ID == e.ID })
-		if i < 0 {
+		if i < 0 || !e.Ephemeral {
 			continue // revoked already, or never heard: its address is freed by the ledger's own rule
 		}
 		if m := s.Members[i]; w.gone(m, s.Members) {
@@ -156,7 +156,7 @@ func (w *warden) gone(m discovery.Member, all []discovery.Member) bool {
 // terminated takes out nodes whose EC2 instance no longer exists. An answer
 // that cannot be had says nothing, and an instance that EC2 never showed us
 // may be of another account or region.
-func (w *warden) terminated(ctx context.Context, list []enroll.Ephemeral, members []discovery.Member) {
+func (w *warden) terminated(ctx context.Context, list []enroll.Transient, members []discovery.Member) {
 	if w.instances == nil || time.Since(w.asked) < instancesGap {
 		return
 	}

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,16 +32,24 @@ func newHost(t *testing.T, name string) host {
 	return host{name: name, dir: filepath.Join(t.TempDir(), name), port: freePort(t)}
 }
 
-// freePort is a UDP port that nobody uses now, and neither its TCP twin.
+// nextPort is where the next search for a free port begins: below the ports that
+// the system gives to whoever dials, which would come and go meanwhile.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(uint32(10000 + os.Getpid()%200*100)) }
+
+// freePort is a UDP port that nobody uses now, and neither its TCP twin. It is
+// given once in this process.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	for range 20 {
-		p, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	for range 1000 {
+		port := uint16(10000 + nextPort.Add(1)%20000)
+		at := netip.AddrPortFrom(netip.IPv4Unspecified(), port).String()
+		p, err := net.ListenPacket("udp4", at)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := p.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-		l, err := net.Listen("tcp4", netip.AddrPortFrom(netip.IPv4Unspecified(), port).String())
+		l, err := net.Listen("tcp4", at)
 		p.Close()
 		if err == nil {
 			l.Close()

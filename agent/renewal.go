@@ -110,7 +110,10 @@ func (r renewal) note(err error) {
 
 // renewOptions are where and how gateways are asked.
 func (a *Agent) renewOptions() enroll.RenewOptions {
-	return enroll.RenewOptions{Dir: a.dir, Roll: a.trust.roll, Addrs: a.gatewayAddrs(), NodeLife: a.set.Enrolment.NodeLife}
+	return enroll.RenewOptions{
+		Dir: a.dir, Roll: a.trust.roll, Addrs: a.gatewayAddrs(), NodeLife: a.set.Enrolment.NodeLife,
+		Hear: func(notice []byte) { a.heard(notice) },
+	}
 }
 
 // gatewayAddrs are the TCP addresses of the other gateways' enrolment: the

@@ -42,6 +42,7 @@ type citizen struct {
 func (c *citizen) start(t *testing.T) {
 	t.Helper()
 	c.Agent, c.stop = c.run(t, c.log, c.change)
+	c.until(t, "ready", ready(c.name))
 }
 
 // town is a mesh of running agents: gateways gw-a (with the root key), gw-b, ...
@@ -71,7 +72,6 @@ func (w *town) build(t *testing.T, gateways, servers int) {
 			c.mustJoin(t, w.gateways[0].token(t, enroll.TokenOptions{Site: "aws", Role: discovery.RoleGateway}))
 		}
 		c.start(t)
-		c.until(t, "ready", ready(c.name))
 		w.gateways = append(w.gateways, c)
 	}
 	for i := range servers {

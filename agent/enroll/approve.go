@@ -14,10 +14,10 @@ import (
 
 // What a waiting host waits for.
 const (
-	WaitsApproval = "approval" // of a person
-	WaitsRoot     = "root"     // for the root key's grant, see [RootRequests]
-	WaitsItself   = "itself"   // all is decided: until it asks again
-	WaitsRefused  = "refused"  // never; kept so that it is told, and its use stays spent
+	waitsApproval = "approval" // of a person
+	waitsRoot     = "root"     // for the root key's grant, see [RootRequests]
+	waitsItself   = "itself"   // all is decided: until it asks again
+	waitsRefused  = "refused"  // never; kept so that it is told, and its use stays spent
 )
 
 // PendingInfo is a host that waits at this gateway.
@@ -32,22 +32,22 @@ type PendingInfo struct {
 	From        netip.Addr // underlay
 	Since       time.Time
 	Until       time.Time // forgotten then
-	State       string    // what it waits for
+	State       string    // what it waits for: approval, root, itself (to ask again) or refused
 	By          string    // who decided
 }
 
 func pendingInfo(p statedir.Pending) PendingInfo {
 	i := PendingInfo{
 		Fingerprint: Fingerprint(p.Node), Node: p.Node, Name: p.Name, Site: p.Site, Role: p.Role, Token: p.Token,
-		Caller: p.Caller, From: p.From, Since: p.Since, Until: p.Until, State: WaitsItself, By: p.By,
+		Caller: p.Caller, From: p.From, Since: p.Since, Until: p.Until, State: waitsItself, By: p.By,
 	}
 	switch {
 	case p.Verdict == statedir.Refused:
-		i.State = WaitsRefused
+		i.State = waitsRefused
 	case p.Approval && p.Verdict != statedir.Approved:
-		i.State = WaitsApproval
+		i.State = waitsApproval
 	case p.Role == discovery.RoleGateway && p.Grant == "":
-		i.State = WaitsRoot
+		i.State = waitsRoot
 	}
 	return i
 }

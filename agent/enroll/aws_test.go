@@ -90,7 +90,7 @@ func TestJoinByAWSIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	verify(t, dir)
-	list, err := ListEphemeral(l.dir)
+	list, err := ListTransient(l.dir)
 	if err != nil || len(list) != 1 || list[0].Instance != "i-0123456789abcdef0" || list[0].ID != res.ID {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -224,7 +224,7 @@ func TestOneNodePerInstance(t *testing.T) {
 	if replaced, _ := l.told(); len(replaced) != 2 || replaced[1].ID != second.ID {
 		t.Errorf("told of %v", replaced)
 	}
-	list, err := ListEphemeral(l.dir)
+	list, err := ListTransient(l.dir)
 	if err != nil || len(list) != 1 || list[0].ID != third.ID {
 		t.Errorf("%+v, %v", list, err)
 	}

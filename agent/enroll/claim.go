@@ -9,9 +9,9 @@ import (
 	"drawbridge/discovery"
 )
 
-// NameRest is how long after the end of its certificate a name still belongs
+// nameRest is how long after the end of its certificate a name still belongs
 // to its node.
-const NameRest = 72 * time.Hour
+const nameRest = 72 * time.Hour
 
 // claimant wants a name.
 type claimant struct {
@@ -43,7 +43,7 @@ func claim(who claimant, holders []holder, now time.Time) (earlier []discovery.I
 			continue
 		case h.alive != nil && *h.alive:
 			return nil, false
-		case !h.NotAfter.IsZero() && now.Sub(h.NotAfter) > NameRest && h.Role == discovery.RoleServer:
+		case !h.NotAfter.IsZero() && now.Sub(h.NotAfter) > nameRest && h.Role == discovery.RoleServer:
 		case (who.replace || who.instance != "" && who.instance == h.instance) && who.role == h.Role && h.alive != nil:
 		default:
 			return nil, false

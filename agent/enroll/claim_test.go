@@ -107,11 +107,11 @@ func TestNamePassesAfterItsTime(t *testing.T) {
 		o.now = now
 		return o, now
 	}
-	o, _ := at(pki.NodeLife + NameRest - time.Minute)
+	o, _ := at(pki.NodeLife + nameRest - time.Minute)
 	_, err := join(t, o)
 	wantCode(t, err, CodeNameTaken)
 	// Another gateway renewed the node meanwhile, as the mesh knows.
-	o, now := at(pki.NodeLife + NameRest + time.Minute)
+	o, now := at(pki.NodeLife + nameRest + time.Minute)
 	l.knows(discovery.Identity{ID: first.ID, Name: "gpu-1", Role: discovery.RoleServer, NotAfter: now().Add(time.Hour)}, false)
 	_, err = join(t, o)
 	wantCode(t, err, CodeNameTaken)
@@ -200,7 +200,7 @@ func TestTake(t *testing.T) {
 		}
 		a = full()
 		a.Addrs[3].Freed = now
-		later := now.Add(pki.NodeLife + Quarantine)
+		later := now.Add(pki.NodeLife + addrRest)
 		if e, _ := take(&a, "z", used(a.Addrs[3].Addr.String()), later); e != nil {
 			t.Errorf("got %s, which is used", e.Addr)
 		}
@@ -218,16 +218,16 @@ func TestTake(t *testing.T) {
 	t.Run("the newest end counts", func(t *testing.T) {
 		a := full()
 		free(&a.Addrs[0], now, now.Add(60*24*time.Hour))
-		if e, _ := take(&a, "z", used(), now.Add(60*24*time.Hour+Quarantine-1)); e != nil {
+		if e, _ := take(&a, "z", used(), now.Add(60*24*time.Hour+addrRest-1)); e != nil {
 			t.Error("given while a certificate of another gateway holds")
 		}
-		if e, _ := take(&a, "z", used(), now.Add(60*24*time.Hour+Quarantine)); e == nil {
+		if e, _ := take(&a, "z", used(), now.Add(60*24*time.Hour+addrRest)); e == nil {
 			t.Error("not given")
 		}
 	})
 	t.Run("over for ever", func(t *testing.T) {
 		a := full()
-		late := now.Add(pki.NodeLife + maxOver + Quarantine)
+		late := now.Add(pki.NodeLife + maxOver + addrRest)
 		if e, _ := take(&a, "z", used(), late.Add(-time.Second)); e != nil {
 			t.Errorf("got %s, whose node may be renewed", e.Addr)
 		}
@@ -254,7 +254,7 @@ func TestForget(t *testing.T) {
 	if len(a.Addrs) != maxRested+500 {
 		t.Errorf("%d left of addresses that rest", len(a.Addrs))
 	}
-	forget(&a, now.Add(Quarantine))
+	forget(&a, now.Add(addrRest))
 	inUse, resting := 0, 0
 	for _, e := range a.Addrs {
 		if e.Freed.IsZero() {
@@ -272,7 +272,7 @@ func TestReleaseAndEphemeral(t *testing.T) {
 	l := newLab(t)
 	a := mustJoin(t, options(t, l.token(t, func(o *TokenOptions) { o.Ephemeral = true }), "gpu-1"))
 	mustJoin(t, options(t, l.token(t), "gpu-2"))
-	list, err := ListEphemeral(l.dir)
+	list, err := ListTransient(l.dir)
 	if err != nil || len(list) != 1 || list[0].ID != a.ID || list[0].Name != "gpu-1" || list[0].Site != "idc" || list[0].Since.IsZero() || list[0].Instance != "" {
 		t.Errorf("got %+v, %v", list, err)
 	}
@@ -280,7 +280,7 @@ func TestReleaseAndEphemeral(t *testing.T) {
 	if err := Release(l.dir, a.ID, time.Now(), end); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := ListEphemeral(l.dir); err != nil || len(list) != 0 {
+	if list, err := ListTransient(l.dir); err != nil || len(list) != 0 {
 		t.Errorf("got %+v, %v", list, err)
 	}
 	ledger, err := l.dir.Allocations()

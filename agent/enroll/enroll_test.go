@@ -525,7 +525,7 @@ func TestCreateTokenRefuses(t *testing.T) {
 		"bad role":    {Site: "idc", Role: "king", Addrs: []string{"a:1"}},
 		"too long":    {Site: "idc", TTL: MaxTTL + 1, Addrs: []string{"a:1"}},
 		"negative":    {Site: "idc", TTL: -1, Addrs: []string{"a:1"}},
-		"too many":    {Site: "idc", Uses: MaxUses + 1, Addrs: []string{"a:1"}},
+		"too many":    {Site: "idc", Uses: maxUses + 1, Addrs: []string{"a:1"}},
 	} {
 		if _, err := CreateToken(l.state, o); err == nil {
 			t.Errorf("%s: made", name)

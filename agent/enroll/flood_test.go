@@ -108,40 +108,46 @@ var strangerTLS = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{pro
 // attack does one connection's harm, and returns when the other end has had
 // enough or the connection is closed.
 type attack struct {
-	name string
-	do   func(c net.Conn)
+	name  string
+	do    func(c net.Conn)
+	waits bool // until the time is over
 }
 
 var attacks = []attack{
-	{"silent", sink},
-	{"gone at once", func(c net.Conn) { abort(c) }},
+	{"silent", sink, true},
+	{"gone at once", func(c net.Conn) { abort(c) }, true},
 	{"another protocol", func(c net.Conn) {
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: gateway\r\n\r\n")
 		sink(c)
-	}},
-	{"hello byte by byte", func(c net.Conn) { dribbled(c, recordedHello()) }},
+	}, false},
+	{"hello byte by byte", func(c net.Conn) { dribbled(c, recordedHello()) }, true},
 	{"hello with a pause", func(c net.Conn) {
 		c.Write(recordedHello()[:700])
 		sink(c)
-	}},
+	}, true},
 	{"oversized hello", func(c net.Conn) {
 		c.Write(append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc}, make([]byte, 16<<10-4)...))
 		sink(c)
-	}},
+	}, false},
 	{"hello and silence", func(c net.Conn) {
 		c.Write(recordedHello())
 		sink(c)
-	}},
-	{"handshake and silence", func(c net.Conn) { afterTLS(c, func(tc *tls.Conn) { sink(tc) }) }},
+	}, true},
+	{"hello and gone", func(c net.Conn) {
+		c.Write(recordedHello())
+		c.Read(make([]byte, 1))
+		abort(c)
+	}, false},
+	{"handshake and silence", func(c net.Conn) { afterTLS(c, func(tc *tls.Conn) { sink(tc) }) }, true},
 	{"oversized frame", func(c net.Conn) {
 		afterTLS(c, func(tc *tls.Conn) {
 			tc.Write(binary.BigEndian.AppendUint32(nil, 1<<31))
 			sink(tc)
 		})
-	}},
+	}, false},
 	{"slow frame", func(c net.Conn) {
 		afterTLS(c, func(tc *tls.Conn) { dribbled(tc, append([]byte{0, 1, 0, 0}, make([]byte, 64<<10)...)) })
-	}},
+	}, true},
 	{"frame in tiny records", func(c net.Conn) {
 		afterTLS(c, func(tc *tls.Conn) {
 			tc.Write([]byte{0, 1, 0, 0})
@@ -151,25 +157,25 @@ var attacks = []attack{
 				}
 			}
 		})
-	}},
+	}, false},
 	{"junk question", func(c net.Conn) {
 		afterTLS(c, func(tc *tls.Conn) {
 			tc.Write(append([]byte{0, 0, 0, 4}, "junk"...))
 			sink(tc)
 		})
-	}},
+	}, false},
 	{"unknown token", func(c net.Conn) {
 		afterTLS(c, func(tc *tls.Conn) {
 			tc.Write(strangersQuestion(tc, kindJoin, "0011223344556677"))
 			sink(tc)
 		})
-	}},
+	}, false},
 	{"unknown node", func(c net.Conn) {
 		afterTLS(c, func(tc *tls.Conn) {
 			tc.Write(strangersQuestion(tc, kindRenew, ""))
 			sink(tc)
 		})
-	}},
+	}, false},
 }
 
 func sink(c net.Conn) { io.Copy(io.Discard, c) }

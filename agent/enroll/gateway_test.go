@@ -89,7 +89,7 @@ func TestOfflineRoot(t *testing.T) {
 			return
 		}
 		list, err := ListPending(l.state)
-		if err != nil || len(list) != 1 || list[0].State != WaitsRoot {
+		if err != nil || len(list) != 1 || list[0].State != waitsRoot {
 			t.Errorf("waiting: %+v, %v", list, err)
 		}
 		text, err := RootRequests(l.state)

@@ -69,7 +69,7 @@ func rootRequests(dir *statedir.Dir, now time.Time) ([]rootca.Request, error) {
 	}
 	waiting, damaged := dir.ListPending()
 	for _, p := range waiting {
-		if pendingInfo(p).State == WaitsRoot && now.Before(p.Until) {
+		if pendingInfo(p).State == waitsRoot && now.Before(p.Until) {
 			list = append(list, rootca.Request{Mesh: t.mesh, Name: p.Name, Node: p.Node, Issuer: p.Issuer, Pin: pin})
 		}
 	}

@@ -11,7 +11,7 @@ const (
 	// most of it a post-quantum key.
 	maxHello = 4 << 10
 	// maxHelloReads is above what the smallest segments in use need.
-	maxHelloReads = 12
+	maxHelloReads = 8
 )
 
 // helloBuffers hold what strangers say before there is any TLS.

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// Quarantine is how long an address rests after it was freed and its last
+	// addrRest is how long an address rests after it was freed and its last
 	// certificate has ended, so that no load balancer reaches a stranger under it.
-	Quarantine = 24 * time.Hour
+	addrRest = 24 * time.Hour
 	// maxRested bounds the freed and rested addresses that the ledger
 	// remembers, to give those out last that were used last.
 	maxRested = 4096
@@ -45,7 +45,7 @@ func take(a *statedir.Allocations, id discovery.NodeID, used func(netip.Addr) bo
 	for i := range a.Addrs {
 		e := &a.Addrs[i]
 		t, ok := rests(*e, now)
-		if !ok || now.Sub(t) < Quarantine || oldest != nil && !t.Before(since) || used(e.Addr) {
+		if !ok || now.Sub(t) < addrRest || oldest != nil && !t.Before(since) || used(e.Addr) {
 			continue
 		}
 		oldest, since = e, t
@@ -86,7 +86,7 @@ func forget(a *statedir.Allocations, now time.Time) {
 	}
 	var done []rested
 	for _, e := range a.Addrs {
-		if t, ok := rests(e, now); ok && now.Sub(t) >= Quarantine {
+		if t, ok := rests(e, now); ok && now.Sub(t) >= addrRest {
 			done = append(done, rested{e.Addr, t})
 		}
 	}

@@ -134,22 +134,27 @@ func (m *asker) hear(notices [][]byte) {
 }
 
 // each asks one gateway after the other until one answers with what f takes.
+// The errors of those that said something come first.
 func (m *asker) each(ctx context.Context, f func(*gateway) *Error) error {
 	if len(m.addrs) == 0 {
 		return errors.New("no gateway is known")
 	}
-	var errs []error
+	var said, silent []error
 	for _, addr := range m.addrs {
 		bad := m.one(ctx, addr, f)
-		if bad == nil {
+		switch {
+		case bad == nil:
 			return nil
+		case bad.Code == CodeUnreachable:
+			silent = append(silent, bad)
+		default:
+			said = append(said, fmt.Errorf("%s: %w", addr, bad))
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", addr, bad))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(said, silent...)...)
 }
 
 func (m *asker) one(ctx context.Context, addr string, f func(*gateway) *Error) *Error {

@@ -38,7 +38,7 @@ func TestApproval(t *testing.T) {
 	o = patient(o, func(n int) {
 		list, err := ListPending(l.state)
 		if err != nil || len(list) != 1 || list[0].Name != "gpu-1" || list[0].Site != "idc" || list[0].Role != discovery.RoleServer ||
-			list[0].State != WaitsApproval || list[0].Token != tok.ID || list[0].Fingerprint != shown[0] || !list[0].From.IsLoopback() {
+			list[0].State != waitsApproval || list[0].Token != tok.ID || list[0].Fingerprint != shown[0] || !list[0].From.IsLoopback() {
 			t.Errorf("waiting: %+v, %v", list, err)
 		}
 		if a, err := l.dir.Allocations(); err != nil || len(a.Addrs) != 1 {
@@ -46,7 +46,7 @@ func TestApproval(t *testing.T) {
 		}
 		if n == 3 {
 			p, err := Approve(l.state, shown[0], "user alice")
-			if err != nil || p.Name != "gpu-1" || p.By != "user alice" || p.State != WaitsItself {
+			if err != nil || p.Name != "gpu-1" || p.By != "user alice" || p.State != waitsItself {
 				t.Errorf("approved: %+v, %v", p, err)
 			}
 		}

@@ -42,26 +42,29 @@ func free(e *statedir.Allocation, now, notAfter time.Time) {
 	}
 }
 
-// Ephemeral is a node that goes when it is gone.
-type Ephemeral struct {
-	ID       discovery.NodeID
-	Name     string
-	Site     string
-	Since    time.Time
-	Instance string // of EC2; empty: it did not join by its AWS identity
+// Transient is a node that may be taken out without a person.
+type Transient struct {
+	ID        discovery.NodeID
+	Name      string
+	Site      string
+	Since     time.Time
+	Ephemeral bool   // it goes when it is gone
+	Instance  string // of EC2, and it goes with that; empty: it did not join by its AWS identity
 }
 
-// ListEphemeral tells the ephemeral nodes in this gateway's ledger, in the
-// order of their addresses.
-func ListEphemeral(dir *statedir.Dir) ([]Ephemeral, error) {
+// ListTransient tells the nodes in this gateway's ledger that are ephemeral or
+// cloud instances, in the order of their addresses.
+func ListTransient(dir *statedir.Dir) ([]Transient, error) {
 	a, err := dir.Allocations()
 	if err != nil {
-		return nil, fmt.Errorf("list ephemeral nodes: %w", err)
+		return nil, fmt.Errorf("list transient nodes: %w", err)
 	}
-	var list []Ephemeral
+	var list []Transient
 	for _, e := range a.Addrs {
-		if e.Ephemeral && e.Freed.IsZero() {
-			list = append(list, Ephemeral{ID: e.Node, Name: e.Name, Site: e.Site, Since: e.Since, Instance: e.Instance})
+		if e.Freed.IsZero() && (e.Ephemeral || e.Instance != "") {
+			list = append(list, Transient{
+				ID: e.Node, Name: e.Name, Site: e.Site, Since: e.Since, Ephemeral: e.Ephemeral, Instance: e.Instance,
+			})
 		}
 	}
 	return list, nil

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// MaxRecoveries is how often a gateway renews one node whose certificate
+	// maxRecoveries is how often a gateway renews one node whose certificate
 	// had ended.
-	MaxRecoveries = 3
+	maxRecoveries = 3
 	// maxOver is how long after its end a certificate can be renewed.
 	maxOver = 180 * 24 * time.Hour
 	// maxAge is how long after its issue a certificate can be renewed by a
@@ -143,7 +143,7 @@ func recoverable(end time.Time, n int, now time.Time) *Error {
 		return nil
 	case over > maxOver:
 		return refuse(CodeExpired, "the node's certificate ended %s, more than %d days ago", end.UTC().Format(time.RFC3339), int(maxOver/(24*time.Hour)))
-	case n >= MaxRecoveries:
+	case n >= maxRecoveries:
 		return refuse(CodeTooOften, "the node was renewed after the end of its certificate %d times already", n)
 	}
 	return nil

@@ -181,7 +181,7 @@ func TestRecoveries(t *testing.T) {
 			n := joined(t, l, "gpu-1")
 			addr := n.identity(t, l).Addr
 			now := time.Duration(0)
-			for i := range MaxRecoveries {
+			for i := range maxRecoveries {
 				now += pki.NodeLife + 10*day
 				at(t, now, asked)
 				old := n.chain
@@ -286,7 +286,7 @@ func TestRecoveryAfterTheNamePassed(t *testing.T) {
 	l := newLab(t)
 	b := l.second(t, "gw-b")
 	n := joined(t, l, "gpu-1")
-	at(t, pki.NodeLife+NameRest+day, b)
+	at(t, pki.NodeLife+nameRest+day, b)
 	b.knows(discovery.Identity{ID: "other", Name: "gpu-1", Role: discovery.RoleServer, NotAfter: b.now().Add(20 * day)}, true)
 	wantAnswer(t, "recovery", n.renews(t, b), CodeNameTaken)
 }

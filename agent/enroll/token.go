@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ import (
 const (
 	DefaultTTL = time.Hour
 	MaxTTL     = 7 * 24 * time.Hour
-	MaxUses    = 100
+	maxUses    = 100
 	// tokenTrail is how long a token is kept after its end: for its node
 	// asking again, and for a person who wonders.
 	tokenTrail = 30 * 24 * time.Hour
@@ -32,7 +31,7 @@ type TokenOptions struct {
 	Site string
 	Role discovery.Role // "": server
 	TTL  time.Duration  // 0: DefaultTTL; at most MaxTTL
-	Uses int            // 0: 1; at most MaxUses
+	Uses int            // 0: 1; at most maxUses
 	// Addrs are where joining hosts reach this gateway, HOST:PORT; nil: the
 	// node's endpoints, with the same port number in TCP.
 	Addrs []string
@@ -68,8 +67,8 @@ func (o *TokenOptions) check() error {
 	if o.TTL < time.Minute || o.TTL > MaxTTL {
 		return fmt.Errorf("a token's life must be 1m to %s, not %s", MaxTTL, o.TTL)
 	}
-	if o.Uses < 1 || o.Uses > MaxUses {
-		return fmt.Errorf("a token's uses must be 1 to %d, not %d", MaxUses, o.Uses)
+	if o.Uses < 1 || o.Uses > maxUses {
+		return fmt.Errorf("a token's uses must be 1 to %d, not %d", maxUses, o.Uses)
 	}
 	return o.checkLimits()
 }
@@ -207,76 +206,4 @@ func prune(dir *statedir.Dir, now time.Time) error {
 		}
 	}
 	return nil
-}
-
-// RevokeToken makes a token worthless at once; who joined with it stays.
-func RevokeToken(stateDir, id string) error {
-	dir, err := statedir.Open(stateDir)
-	if err != nil {
-		return err
-	}
-	return dir.Update(func() error {
-		t, err := dir.Token(id)
-		if err != nil {
-			return fmt.Errorf("revoke token: %w", err)
-		}
-		if t.Revoked {
-			return nil
-		}
-		t.Revoked = true
-		if err := dir.SetToken(t); err != nil {
-			return err
-		}
-		return note(dir, history.Event{Kind: eventTokenRevoked, Subject: id})
-	})
-}
-
-// TokenInfo is what can be told of a token without its secret.
-type TokenInfo struct {
-	ID      string
-	Site    string
-	Role    discovery.Role
-	Created time.Time
-	Expires time.Time
-	Uses    int      // allowed
-	Nodes   []string // names of those who joined with it
-	Waiting []string // names of those who asked with it, and hold a use; sorted
-	Revoked bool
-
-	Names     []string
-	Sources   []netip.Prefix
-	Ephemeral bool
-	Approval  bool
-	Replace   bool
-}
-
-// ListTokens tells the tokens of this gateway, oldest first. Damaged files are
-// in the error; the others are told all the same.
-func ListTokens(stateDir string) ([]TokenInfo, error) {
-	dir, err := statedir.Open(stateDir)
-	if err != nil {
-		return nil, err
-	}
-	tokens, err := dir.Tokens()
-	waiting, err2 := dir.ListPending()
-	list := make([]TokenInfo, 0, len(tokens))
-	for _, t := range tokens {
-		i := TokenInfo{
-			ID: t.ID, Site: t.Site, Role: t.Role, Created: t.Created, Expires: t.Expires, Uses: t.Uses, Revoked: t.Revoked,
-			Names: t.Names, Sources: t.Sources, Ephemeral: t.Ephemeral, Approval: t.Approval, Replace: t.Replace,
-		}
-		joined := map[discovery.NodeID]bool{}
-		for _, r := range t.Redeemed {
-			i.Nodes = append(i.Nodes, r.Name)
-			joined[r.Node] = true
-		}
-		for _, p := range waiting {
-			if p.Token == t.ID && !joined[p.Node] {
-				i.Waiting = append(i.Waiting, p.Name)
-			}
-		}
-		slices.Sort(i.Waiting)
-		list = append(list, i)
-	}
-	return list, errors.Join(err, err2)
 }

@@ -8,7 +8,7 @@ import (
 
 // workRate bounds the work for strangers, in seconds of CPU time: on average
 // this share of one core, whatever a handshake costs here.
-var workRate = rate{perSecond: 0.35, burst: 0.1}
+var workRate = rate{perSecond: 0.3, burst: 0.1}
 
 const (
 	// acceptCost is what a connection costs until its ClientHello is here, or
@@ -18,7 +18,7 @@ const (
 	// for a disk or a lock, and does not compute.
 	maxTurn = 25 * time.Millisecond
 	// ioCost is what the kernel and the scheduler take for a read or a write.
-	ioCost = 10 * time.Microsecond
+	ioCost = 20 * time.Microsecond
 )
 
 // turnstile lets the work for strangers through one at a time, so that it

@@ -364,9 +364,9 @@ func TestLedgerGivesNothingTwice(t *testing.T) {
 	}
 	a.Addrs[0].Freed = now
 	for d, want := range map[time.Duration]bool{
-		Quarantine:                              false,
-		pki.NodeLife + Quarantine - time.Second: false,
-		pki.NodeLife + Quarantine:               true,
+		addrRest:                              false,
+		pki.NodeLife + addrRest - time.Second: false,
+		pki.NodeLife + addrRest:               true,
 	} {
 		b := a
 		b.Addrs = append([]statedir.Allocation{}, a.Addrs...)

@@ -11,10 +11,9 @@
 // that two agents never run on one directory.
 //
 // It owns outside the process: the state directory, flat but for tokens/ and
-// pending/, and
-// two advisory locks in it (flock): "agent.lock" for as long as an agent, init
-// or join runs, "ledger.lock" for the moment of a change to tokens or
-// addresses.
+// pending/, and two advisory locks in it (flock): "agent.lock" for as long as
+// an agent, init or join runs, "ledger.lock" for the moment of a change to
+// tokens, waiting hosts or addresses.
 //
 // Every file starts with one line
 //

@@ -54,7 +54,7 @@ const pendingVersion = 1
 
 var (
 	pendingID = regexp.MustCompile(`^[0-9a-f]{32}-([0-9a-f]{8,64}|aws)$`)
-	// ErrManyPending: no further host can wait here.
+	// ErrManyPending refuses a host because too many wait here.
 	ErrManyPending = errors.New("too many hosts wait")
 )
 
