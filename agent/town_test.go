@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"drawbridge/agent/config"
 	"drawbridge/agent/enroll"
 	"drawbridge/agent/history"
+	"drawbridge/agent/pki"
 	"drawbridge/discovery"
 )
 
@@ -169,17 +171,35 @@ func not(ok func(api.Status) bool) func(api.Status) bool {
 	return func(st api.Status) bool { return !ok(st) }
 }
 
-// peers tells who may use which overlay addresses, and where they are dialled.
+// peers tells who may use which overlay addresses. Which of the gateways relays
+// for the servers may change at any time, so that is told of both together.
 func (c *citizen) peers() string {
 	p := c.Plan()
 	if p == nil {
 		return ""
 	}
-	var out []string
-	for _, q := range p.Peers {
-		out = append(out, fmt.Sprint(q.Key, q.AllowedIPs))
+	mesh := netip.MustParsePrefix("10.86.0.0/16")
+	gateways := map[netip.Addr]bool{}
+	for n := range 16 {
+		if block, ok := pki.Block(mesh, n); ok {
+			gateways[pki.FirstAddr(block)] = true
+		}
 	}
-	return strings.Join(out, "\n")
+	var out, relayed []string
+	for _, q := range p.Peers {
+		own := q.AllowedIPs
+		if i := slices.IndexFunc(own, func(x netip.Prefix) bool { return x.IsSingleIP() && gateways[x.Addr()] }); i >= 0 {
+			for k, x := range own {
+				if k != i {
+					relayed = append(relayed, x.String())
+				}
+			}
+			own = own[i : i+1]
+		}
+		out = append(out, fmt.Sprint(q.Key, own))
+	}
+	slices.Sort(relayed)
+	return strings.Join(append(out, fmt.Sprint("relayed ", relayed)), "\n")
 }
 
 // told waits for an event in a host's history.

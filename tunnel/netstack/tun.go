@@ -37,6 +37,8 @@ type netTUN struct {
 	link   *channel.Endpoint
 	events chan tun.Event
 	mtu    atomic.Int32
+	self   netip.Addr
+	relays netip.Prefix // what is passed on to others; zero: nothing is
 
 	ctx    context.Context // ends when WireGuard closes the TUN
 	cancel context.CancelFunc
@@ -57,17 +59,20 @@ func newTUN(addr netip.Addr, mesh netip.Prefix, mtu int, forward bool) (*netTUN,
 	link.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
 	link.SupportedGSOKind = stack.GVisorGSOSupported
 
-	t := &netTUN{stack: s, link: link, events: make(chan tun.Event, 4)}
+	t := &netTUN{stack: s, link: link, events: make(chan tun.Event, 4), self: addr}
+	if forward {
+		t.relays = mesh.Masked()
+	}
 	t.mtu.Store(int32(mtu))
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	if err := t.setUp(addr, mesh, forward); err != nil {
+	if err := t.setUp(addr, mesh); err != nil {
 		t.destroy()
 		return nil, err
 	}
 	return t, nil
 }
 
-func (t *netTUN) setUp(addr netip.Addr, mesh netip.Prefix, forward bool) error {
+func (t *netTUN) setUp(addr netip.Addr, mesh netip.Prefix) error {
 	tune(t.stack)
 	if err := t.stack.CreateNIC(nicID, t.link); err != nil {
 		return fmt.Errorf("create network stack: %v", err)
@@ -90,11 +95,6 @@ func (t *netTUN) setUp(addr netip.Addr, mesh netip.Prefix, forward bool) error {
 		return fmt.Errorf("route %v: %w", mesh, err)
 	}
 	t.stack.AddRoute(tcpip.Route{Destination: dst, NIC: nicID})
-	if forward {
-		if err := t.stack.SetForwardingDefaultAndAllNICs(ipv4.ProtocolNumber, true); err != nil {
-			return fmt.Errorf("enable forwarding: %v", err)
-		}
-	}
 	return nil
 }
 
@@ -163,8 +163,16 @@ func (t *netTUN) Write(bufs [][]byte, offset int) (int, error) {
 		if len(b) == 0 || b[0]>>4 != 4 {
 			continue
 		}
+		pass := t.passes(b)
+		if pass && !hop(b) {
+			continue
+		}
 		p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
-		t.link.InjectInbound(header.IPv4ProtocolNumber, p)
+		if pass {
+			t.passOn(p)
+		} else {
+			t.link.InjectInbound(header.IPv4ProtocolNumber, p)
+		}
 		p.DecRef()
 	}
 	return len(bufs), nil
