@@ -376,3 +376,31 @@ func TestNobodyToPulse(t *testing.T) {
 		}
 	}
 }
+
+// TestCrowdHidesNobody: a thousand hosts that were introduced and have not come
+// take no place of the nodes whose proof holds the site up.
+func TestCrowdHidesNobody(t *testing.T) {
+	g := small()
+	a := g.actor("gw-a")
+	for i := range 1000 {
+		g.add(fmt.Sprintf("new-%d", i), "idc", discovery.RoleServer, "")
+	}
+	s := g.snapshot(a)
+	for i := range s.Members {
+		m := &s.Members[i]
+		m.State, m.Since = discovery.StateAlive, g.now
+		if strings.HasPrefix(m.Name, "new-") {
+			m.State = discovery.StateKnown
+		}
+	}
+	_, p := Decide(g.now, a.mem, s)
+	probed := 0
+	for _, q := range p.Probe.Peers {
+		if q.Node == g.actor("gpu-1").ID || q.Node == g.actor("gpu-2").ID {
+			probed++
+		}
+	}
+	if probed != 2 {
+		t.Errorf("%d of the 2 living nodes are probed", probed)
+	}
+}

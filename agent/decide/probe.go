@@ -105,8 +105,9 @@ func (c *scene) quota(p *place) int {
 }
 
 // rank picks the servers of a site to probe: by a hash of their own id only, so
-// that all gateways pick the same, but those first that gossip does not call
-// dead. Gossip may guide the eye here because it cannot prove anything.
+// that all gateways pick the same, but those last that gossip calls dead, and
+// those before them that were introduced and have not come: a crowd of new
+// hosts must not hide the ones that prove the site. Gossip may guide the eye here because it cannot prove anything.
 func (c *scene) rank(p *place, quota int) []int32 {
 	if len(p.servers) <= quota {
 		return p.servers
@@ -117,9 +118,12 @@ func (c *scene) rank(p *place, quota int) []int32 {
 	}
 	all := make([]score, len(p.servers))
 	for k, i := range p.servers {
-		h := hash(c.mates[i].ID) >> 1
-		if c.mates[i].State == discovery.StateDead {
+		h := hash(c.mates[i].ID) >> 2
+		switch m := &c.mates[i]; {
+		case m.State == discovery.StateDead || !c.reachable(m):
 			h |= 1 << 63
+		case m.State == discovery.StateKnown && m.heard.IsZero():
+			h |= 1 << 62
 		}
 		all[k] = score{h, i}
 	}

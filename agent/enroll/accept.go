@@ -36,7 +36,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}()
 	conf := s.tlsConfig()
 	var pace bucket
-	var crowding crowding
+	var told crowding
 	for {
 		conn, err := ln.Accept()
 		now := time.Now()
@@ -59,7 +59,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 			conns.Go(func() { s.serve(ctx, g, conf) })
 		}
 		s.limit.turns.charge(acceptCost)
-		crowding.tell(s, now)
+		told.tell(s, now)
 		pace.left(acceptRate, now)
 		pace.credit--
 		wait(ctx, pace.until(0, acceptRate, now))

@@ -64,7 +64,7 @@ func TestPhases(t *testing.T) {
 		{"a hello in slow pieces", func(c net.Conn) {
 			for len(hello) > 0 {
 				time.Sleep(900 * time.Millisecond)
-				if _, err := c.Write(hello[:100]); err != nil {
+				if _, err := c.Write(hello[:300]); err != nil {
 					return
 				}
 			}
@@ -73,6 +73,14 @@ func TestPhases(t *testing.T) {
 			for i := range hello {
 				time.Sleep(10 * time.Millisecond)
 				if _, err := c.Write(hello[i : i+1]); err != nil {
+					return
+				}
+			}
+		}, countDribble, 20 * time.Millisecond},
+		{"a hello in many pieces", func(c net.Conn) {
+			for i := 0; i < len(hello); i += minHelloRead {
+				time.Sleep(10 * time.Millisecond)
+				if _, err := c.Write(hello[i : i+minHelloRead]); err != nil {
 					return
 				}
 			}

@@ -31,15 +31,6 @@ const (
 	farewellTime  = time.Second     // to close after the answer
 )
 
-// Bounds on what the other end may send after its ClientHello: two frames, in
-// records as TLS cuts them, in segments as the net does. Each record and each
-// read costs work.
-const (
-	maxBytes   = 2*maxFrame + 8<<10
-	maxRecords = 64
-	maxReads   = 512
-)
-
 // guest is the connection of a stranger, under TLS. It holds the bounds of its
 // phase, and waits for its turn after every read, when there is something to
 // work on. It is for one goroutine, but for evict, busy and phase.
@@ -205,7 +196,7 @@ func (g *guest) farewell() {
 	g.begin(phaseServed, farewellTime)
 	g.endsAll = g.ends
 	var b [256]byte
-	for range maxHelloReads {
+	for range 8 { // more is no goodbye
 		if _, err := g.receive(b[:]); errors.Is(err, io.EOF) {
 			g.end.Do(func() { g.Conn.Close() })
 			return
@@ -213,32 +204,4 @@ func (g *guest) farewell() {
 			return
 		}
 	}
-}
-
-// meter counts bytes and records (RFC 8446, section 5.1) on their way to TLS.
-type meter struct {
-	bytes, records int
-	skip           int     // to the next header
-	head           [5]byte // a header so far
-	have           int
-}
-
-// pass reports whether the bounds hold still.
-func (m *meter) pass(b []byte) bool {
-	m.bytes += len(b)
-	for len(b) > 0 && m.records <= maxRecords {
-		if n := min(m.skip, len(b)); n > 0 {
-			m.skip -= n
-			b = b[n:]
-			continue
-		}
-		n := copy(m.head[m.have:], b)
-		b = b[n:]
-		if m.have += n; m.have == len(m.head) {
-			m.have = 0
-			m.records++
-			m.skip = int(m.head[3])<<8 | int(m.head[4])
-		}
-	}
-	return m.bytes <= maxBytes && m.records <= maxRecords
 }

@@ -10,36 +10,38 @@ const (
 	// maxHello bounds a ClientHello with its record header. Ours has 1.6 KiB,
 	// most of it a post-quantum key.
 	maxHello = 4 << 10
-	// maxHelloReads is above what the smallest segments in use need.
-	maxHelloReads = 8
+	// maxHelloReads is above what ours needs in the smallest segments in use
+	// (536 bytes), and minHelloRead is below those; the first may be smaller.
+	maxHelloReads = 5
+	minHelloRead  = 256
 )
 
 // helloBuffers hold what strangers say before there is any TLS.
 var helloBuffers = sync.Pool{New: func() any { return new([maxHello]byte) }}
 
 // readHello reads the whole ClientHello and checks that it is one of ours,
-// before anything is computed or set up for it.
+// before anything is computed or set up for it. dropHello must follow.
 func (g *guest) readHello() error {
-	buf := helloBuffers.Get().(*[maxHello]byte)
-	n := 0
-	for range maxHelloReads {
+	g.hello = helloBuffers.Get().(*[maxHello]byte)
+	buf, n := g.hello[:], 0
+	for reads := range maxHelloReads {
 		m, err := g.receive(buf[n:])
 		if err != nil {
-			helloBuffers.Put(buf)
 			return err
 		}
 		n += m
 		whole, why := checkHello(buf[:n])
 		if why != countNone {
-			helloBuffers.Put(buf)
 			return g.fail(why)
 		}
 		if whole {
-			g.hello, g.unread = buf, buf[:n]
+			g.unread = buf[:n]
 			return nil
 		}
+		if n < reads*minHelloRead {
+			break
+		}
 	}
-	helloBuffers.Put(buf)
 	return g.fail(countDribble)
 }
 

@@ -31,7 +31,7 @@ type notices struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting map[netip.Addr]int
-	shouts  [][]byte // to be told to everybody at once
+	shouts  []shout // to be told at once
 	ledger  ledger
 }
 
@@ -86,7 +86,9 @@ func (g *Gossip) consider(ctx context.Context) {
 				delete(n.waiting, h.from)
 			}
 			n.mu.Unlock()
-			g.weigh(h.notice, h.from)
+			if g.weigh(h.notice, h.from) == outcomeNews {
+				g.tellNow(shout{notice: h.notice, some: true})
+			}
 		}
 	}
 }
@@ -101,7 +103,8 @@ const (
 	outcomeLater // not judged: the peer made us judge enough
 )
 
-// weigh judges a notice and tells news further. The notice becomes Judge's.
+// weigh judges a notice and tells news further. Nobody may change the notice
+// afterwards.
 func (g *Gossip) weigh(b []byte, from netip.Addr) outcome {
 	f := fingerprint(sha256.Sum256(b))
 	j := &g.notices.judged

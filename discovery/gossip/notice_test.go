@@ -65,6 +65,32 @@ func TestNoticeReachesWhoThePublisherDoesNotSee(t *testing.T) {
 	})
 }
 
+// TestNoticeIsToldFurtherAtOnce: when gossip has no room, those who hear a
+// notice tell it to those whom the publisher does not reach.
+func TestNoticeIsToldFurtherAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVillage(t)
+		town := newTown(v.root)
+		all := v.populate(2, 18, town.keep)
+		v.within(30*time.Second, "twenty nodes see each other", allSee(all))
+		time.Sleep(5 * time.Second)
+		unseen := map[netip.Addr]bool{}
+		for _, g := range all[18:] {
+			unseen[g.id.Addr] = true
+		}
+		v.w.setCut(func(a, b netip.Addr) bool {
+			return a == all[0].id.Addr && unseen[b] || b == all[0].id.Addr && unseen[a]
+		})
+		for _, g := range all {
+			g.notices.passing.Store(maxPassing)
+		}
+		n := town.notice("told by word of mouth")
+		town.publish(all[0], n)
+		took := v.within(500*time.Millisecond, "all have the notice", town.told(all, n))
+		t.Logf("told after %s", took)
+	})
+}
+
 func TestNoticeCrossesAHealedPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVillage(t)

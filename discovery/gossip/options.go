@@ -49,7 +49,8 @@ type Options struct {
 	// Judge takes a notice that was heard and reports whether it is news, that
 	// is, whether it was right and changed something. News is told to others
 	// once. It is called from several goroutines, without a lock held, at a
-	// bounded pace for each peer. nil: notices are ignored.
+	// bounded pace for each peer; it may keep the notice and must not change it.
+	// nil: notices are ignored.
 	Judge func(notice []byte) (news bool)
 	// Notices gives all notices that hold, and Digest a value that differs
 	// whenever they do. Peers that hold others are asked for them. Either nil:

@@ -11,9 +11,12 @@ import (
 	"drawbridge/discovery"
 )
 
-// Gossip alone needs a second or two to reach everybody. A notice that matters
-// is told to each living member directly, and again, because datagrams are lost.
+// Gossip alone needs a second or two to reach everybody, and longer where many
+// are suspected: memberlist's own words go first, and beside them a notice
+// hardly fits. So who publishes a notice tells each living member directly, and
+// who hears it tells some; all do so again, because datagrams are lost.
 const (
+	relayTo    = 4                    // living members that a notice is told further to
 	shoutBurst = 64                   // datagrams in a row: a fraction of a socket's buffer
 	shoutPause = 4 * time.Millisecond // after each burst
 	maxShouts  = 256                  // notices that wait
@@ -40,24 +43,31 @@ func (g *Gossip) Publish(notice []byte) {
 	n.judged.own(f, time.Now())
 	g.count.add(countPublished, 1)
 	g.passOn(f, b)
+	g.tellNow(shout{notice: b})
+}
+
+// tellNow hands a notice to spread.
+func (g *Gossip) tellNow(s shout) {
+	n := &g.notices
 	n.mu.Lock()
 	if len(n.shouts) < maxShouts {
-		n.shouts = append(n.shouts, b)
+		n.shouts = append(n.shouts, s)
 	}
 	n.mu.Unlock()
 	g.wake(g.shouted)
 }
 
-// shout is a notice on its way to every living member.
+// shout is a notice on its way to every living member, or to some.
 type shout struct {
 	notice []byte
+	some   bool
 	first  time.Time
 	told   int // times
 }
 
 func (s *shout) due() time.Time { return s.first.Add(shoutAfter[s.told]) }
 
-// spread tells published notices to the living until ctx ends.
+// spread tells notices to the living until ctx ends.
 func (g *Gossip) spread(ctx context.Context, t *transport) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -70,7 +80,7 @@ func (g *Gossip) spread(ctx context.Context, t *transport) {
 		for _, s := range open {
 			repeat := true
 			if !s.due().After(time.Now()) {
-				repeat = g.shout(ctx, t, s.notice, p, &calls) && len(open) <= maxRepeats
+				repeat = g.shout(ctx, t, s, p, &calls) && len(open) <= maxRepeats
 				s.told++
 			}
 			if repeat && s.told < len(shoutAfter) {
@@ -84,7 +94,7 @@ func (g *Gossip) spread(ctx context.Context, t *transport) {
 		case <-ctx.Done():
 			wait.Stop()
 			for _, s := range g.newShouts(time.Now()) { // a last word, while Run says farewell
-				g.shout(context.WithoutCancel(ctx), t, s.notice, p, &calls)
+				g.shout(context.WithoutCancel(ctx), t, s, p, &calls)
 			}
 			return
 		case <-wait.C:
@@ -94,24 +104,27 @@ func (g *Gossip) spread(ctx context.Context, t *transport) {
 	}
 }
 
-// newShouts takes what was published since.
+// newShouts takes what is to be told since.
 func (g *Gossip) newShouts(now time.Time) []shout {
 	n := &g.notices
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var list []shout
-	for _, b := range n.shouts {
-		list = append(list, shout{notice: b, first: now})
-	}
+	list := n.shouts
 	n.shouts = nil
+	for i := range list {
+		list[i].first = now
+	}
 	return list
 }
 
-// shout tells one notice: by datagrams to all the living, paced, or by streams to
+// shout tells one notice: by datagrams to the living, paced, or by streams to
 // the gateways. It reports whether to tell it again: streams are not lost.
-func (g *Gossip) shout(ctx context.Context, t *transport, notice []byte, p *pacer, calls *sync.WaitGroup) bool {
-	f := append(frame(g.tag, kindNotice), notice...)
+func (g *Gossip) shout(ctx context.Context, t *transport, s shout, p *pacer, calls *sync.WaitGroup) bool {
+	f := append(frame(g.tag, kindNotice), s.notice...)
 	if !g.fits(f) {
+		if s.some {
+			return false // passOn told that it can be had here
+		}
 		gateways := g.book.addrs(func(e *entry) bool { return e.id.Role == discovery.RoleGateway && e.state != discovery.StateLeft })
 		for _, at := range gateways {
 			calls.Go(func() {
@@ -122,8 +135,12 @@ func (g *Gossip) shout(ctx context.Context, t *transport, notice []byte, p *pace
 		}
 		return false
 	}
+	to := g.book.addrs(func(e *entry) bool { return living(e.state) })
+	if s.some {
+		to = pick(to, relayTo)
+	}
 	packet := append([]byte{msgUser}, f...)
-	for _, at := range g.book.addrs(func(e *entry) bool { return living(e.state) }) {
+	for _, at := range to {
 		if !p.step(ctx) {
 			return false
 		}
