@@ -50,6 +50,15 @@ fmt: ## format the tree
 bench: ## benchmarks of the rules and the decoders
 	go test -run '^$$' -bench . -benchmem ./agent/decide ./discovery/probe
 
+FUZZTIME ?= 10m
+STRANGERS := agent/enroll:FuzzQuestion agent/enroll:FuzzQuestionBody agent/enroll:FuzzHello agent/pki:FuzzVerify agent/pki:FuzzVerifyRenewal \
+	agent/pki:FuzzRollAdd discovery/awsid:FuzzParseProof discovery/awsid:FuzzAuthorization discovery/gossip:FuzzPacket discovery/gossip:FuzzPushPull \
+	discovery/gossip:FuzzWithNotices discovery/gossip:FuzzMerge discovery/probe:FuzzDecode
+
+.PHONY: fuzz
+fuzz: ## every decoder that a stranger or a hostile member reaches, FUZZTIME (10m) each
+	@for t in $(STRANGERS); do go test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) ./$${t%:*} || exit 1; done
+
 .PHONY: figures
 figures: build ## the figures of the README, measured here (about half an hour)
 	@$(BIN) lab measure all
