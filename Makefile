@@ -31,6 +31,10 @@ race: ## the same under the race detector
 lab-test: build ## the whole story in the lab: namespaces where allowed, and loopback
 	DRAWBRIDGE_LAB=1 go test -count=1 -timeout 18m -v -run 'TestLab' ./deploy/lab
 
+.PHONY: lab-long
+lab-long: build ## the stories of the lab that take minutes
+	DRAWBRIDGE_LAB=long go test -count=1 -timeout 18m -v -run 'TestLabRenewal' ./deploy/lab
+
 .PHONY: lint
 lint: ## formatter and linters
 	$(LINT) fmt --diff
