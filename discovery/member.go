@@ -32,6 +32,9 @@ type Identity struct {
 	Addr      netip.Addr // overlay address
 	WireGuard [32]byte   // public key
 	NotAfter  time.Time  // end of the certificate
+	// Subnets are the networks behind the node that it may speak for: machines
+	// without an agent. Sorted; IPv4, private, outside the mesh.
+	Subnets []netip.Prefix
 }
 
 // Announcement is what a node says of itself, in its own signed record.
@@ -43,6 +46,17 @@ type Announcement struct {
 	Version   string           // of the agent
 	ENI       string           // gateways on EC2: the interface that VPC routes point to
 	Trust     uint64           // number of the set of roots this node trusts; 0: the first, or an older version
+	// Seen are the underlay addresses that gateways hear this node from, newest
+	// first, at most 4: who shares one of them is behind the same NAT.
+	Seen []netip.AddrPort
+	// Local are the addresses of the host's own interfaces with its WireGuard
+	// port, for neighbours; at most 8, sorted.
+	Local []netip.AddrPort
+	// Direct are the neighbours with which this node has a WireGuard session
+	// of its own, sorted; at most 64. A path is direct when both ends say so.
+	Direct []NodeID
+	// Streams are where a gateway takes WireGuard's datagrams over TLS (TCP).
+	Streams []netip.AddrPort
 }
 
 // Record is a verified node record: a certified identity with the newest

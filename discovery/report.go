@@ -12,6 +12,13 @@ type Observation struct {
 	Proof time.Time     // zero: none since the prober started
 	Heard time.Time     // last valid packet from the node, either direction proven or not
 	RTT   time.Duration // of the newest proof; 0 unknown
+	// Seen is the underlay address that the node says it hears us from; zero
+	// unknown. Only a gateway's word is of use.
+	Seen netip.AddrPort
+	// Size is the largest overlay packet, in bytes with its IP header, that
+	// came back whole of those that were asked for (ProbePeer.Size); 0: none yet.
+	Size   int
+	SizeAt time.Time // when that size came back last
 	// Forks is how often within the last minute an earlier life of the node
 	// spoke again after a later one: a restart never goes back, so two processes
 	// share its identity. At most 16.
@@ -61,6 +68,12 @@ type ProbePeer struct {
 	Group string
 	// Tell asks that own views be told to this peer (other gateways).
 	Tell bool
+	// Seen is the underlay address that the peer is heard from, to be told to
+	// it; zero: nothing is told.
+	Seen netip.AddrPort
+	// Size asks that one pulse a second be filled up to an overlay packet of
+	// so many bytes, IP header included, that may not be cut in pieces; 0: none.
+	Size int
 }
 
 // ProbeWish is the whole wish for the prober.

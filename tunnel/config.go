@@ -18,8 +18,15 @@ type Config struct {
 	ListenPort uint16       // UDP, underlay; 0 lets the system choose
 	Addr       netip.Addr   // own overlay address
 	Mesh       netip.Prefix // the mesh prefix, routed to the device
-	MTU        int          // bytes; 0 means DefaultMTU
-	Peers      []Peer
+	// Addr6 and Mesh6 are the same in IPv6, see [Mesh6]. Both invalid: the
+	// overlay is IPv4 only.
+	Addr6 netip.Addr
+	Mesh6 netip.Prefix
+	// Routes are prefixes outside the mesh that lie behind peers (subnets
+	// that servers advertise), routed to the device too. Sorted.
+	Routes []netip.Prefix
+	MTU    int // of the device, bytes; 0 means DefaultMTU
+	Peers  []Peer
 }
 
 // Peer is the wish for one WireGuard peer.
@@ -39,6 +46,10 @@ type Peer struct {
 	// peer and adds it again, which also clears WireGuard's 5 s limit between
 	// handshake initiations.
 	Epoch uint64
+	// MTU is the largest overlay packet that reaches the peer, in bytes; 0
+	// means the device's, and more than that never happens. A device that has
+	// routes gives it to those of the peer's AllowedIPs.
+	MTU int
 }
 
 // Normalize sorts peers by key and their prefixes, in place, and returns c.
@@ -46,6 +57,7 @@ func (c *Config) Normalize() *Config {
 	for i := range c.Peers {
 		slices.SortFunc(c.Peers[i].AllowedIPs, ComparePrefix)
 	}
+	slices.SortFunc(c.Routes, ComparePrefix)
 	slices.SortFunc(c.Peers, func(a, b Peer) int { return a.Key.Compare(b.Key) })
 	return c
 }
@@ -56,13 +68,14 @@ func (c *Config) Equal(o *Config) bool {
 		return c == o
 	}
 	return c.PrivateKey == o.PrivateKey && c.ListenPort == o.ListenPort && c.Addr == o.Addr &&
-		c.Mesh == o.Mesh && c.MTU == o.MTU && slices.EqualFunc(c.Peers, o.Peers, Peer.Equal)
+		c.Mesh == o.Mesh && c.Addr6 == o.Addr6 && c.Mesh6 == o.Mesh6 && slices.Equal(c.Routes, o.Routes) &&
+		c.MTU == o.MTU && slices.EqualFunc(c.Peers, o.Peers, Peer.Equal)
 }
 
 // Equal reports whether two peers are the same wish.
 func (p Peer) Equal(o Peer) bool {
 	return p.Key == o.Key && p.Endpoint == o.Endpoint && p.Keepalive == o.Keepalive &&
-		p.Epoch == o.Epoch && slices.Equal(p.AllowedIPs, o.AllowedIPs)
+		p.Epoch == o.Epoch && p.MTU == o.MTU && slices.Equal(p.AllowedIPs, o.AllowedIPs)
 }
 
 // ComparePrefix orders prefixes by address, then by length.

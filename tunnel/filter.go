@@ -25,6 +25,13 @@ type Filter struct {
 	// nothing new passes from the mesh to the underlay.
 	Forward bool
 	MTU     int // of the device, bytes; the MSS clamp is MTU-40
+	// Self6 and Mesh6 are the overlay in IPv6; invalid: IPv4 only.
+	Self6 netip.Addr
+	Mesh6 netip.Prefix
+	// Subnets are the own advertised subnets: what comes from Gateways for
+	// them is forwarded out of the device with its source replaced, and
+	// nothing new comes from them. Sorted.
+	Subnets []netip.Prefix
 }
 
 // Equal reports whether two wishes are the same.
@@ -33,6 +40,7 @@ func (f *Filter) Equal(o *Filter) bool {
 		return f == o
 	}
 	return f.Interface == o.Interface && f.Mesh == o.Mesh && f.Self == o.Self &&
+		f.Self6 == o.Self6 && f.Mesh6 == o.Mesh6 && slices.Equal(f.Subnets, o.Subnets) &&
 		f.Forward == o.Forward && f.MTU == o.MTU && slices.Equal(f.Gateways, o.Gateways) &&
 		slices.Equal(f.Control, o.Control) && slices.Equal(f.Services, o.Services)
 }

@@ -12,6 +12,7 @@ type Backend string
 // status says which and why.
 const (
 	Auto      Backend = "auto"
+	Kernel    Backend = "kernel"   // the kernel's own WireGuard
 	Userspace Backend = "tun"      // wireguard-go on a TUN device
 	Netstack  Backend = "netstack" // wireguard-go on a stack of our own
 	Memory    Backend = "memory"   // the fake of tunnel/tunneltest
@@ -23,7 +24,11 @@ type Status struct {
 	Interface  string // "" where the system has none (netstack)
 	ListenPort uint16
 	MTU        int
-	Peers      []PeerStatus
+	// Offload says whether the UDP socket sends and receives bursts in one
+	// system call (UDP_SEGMENT, UDP_GRO): "on", or why not; "" where that is the
+	// kernel's own matter. Without it throughput is less than half.
+	Offload string
+	Peers   []PeerStatus
 }
 
 // PeerStatus is what the device knows of one peer.

@@ -21,6 +21,7 @@ type Plan struct {
 	Peers    []tunnel.Peer    // nil: keep
 	Filter   *tunnel.Filter   // nil: keep
 	Forwards []tunnel.Forward // netstack only; nil: keep
+	Streams  []tunnel.Stream  // sorted by key; nil: keep
 
 	Probe *discovery.ProbeWish // nil: keep
 	Cloud *discovery.CloudWish // nil: keep; every gateway computes it, the leader writes

@@ -21,8 +21,9 @@ type Snapshot struct {
 	Sight discovery.Sight  // own prober; zero until its first report
 	Views []discovery.View // what other gateways told us, sorted by observer, site
 
-	Device    *tunnel.Status       // nil: unknown
-	Endpoints []discovery.Endpoint // remembered from disk, sorted by node
+	Device    *tunnel.Status        // nil: unknown
+	Endpoints []discovery.Endpoint  // remembered from disk, sorted by node
+	Streams   []tunnel.StreamStatus // of the wished streams, sorted by key
 
 	Services []discovery.ServiceSpec // of this node, as configured
 	Checks   []discovery.Service     // of this node, with health, sorted by name

@@ -3,6 +3,7 @@ package enroll
 import (
 	"bytes"
 	"crypto/ed25519"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func TestAnyGatewayRenews(t *testing.T) {
 		}
 		end = id.NotAfter
 		id.NotAfter = first.NotAfter
-		if id != first {
+		if !reflect.DeepEqual(id, first) {
 			t.Errorf("renewed as %+v, was %+v", id, first)
 		}
 		if len(n.chain) != 4 {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -226,7 +227,7 @@ func TestVerifyRefusesForgedClaims(t *testing.T) {
 			if !errors.Is(err, ErrClaims) && !errors.Is(err, ErrUntrusted) {
 				t.Fatalf("got %v", err)
 			}
-			if id != (discovery.Identity{}) || key != nil {
+			if !reflect.DeepEqual(id, discovery.Identity{}) || key != nil {
 				t.Errorf("identity with an error: %+v", id)
 			}
 		})

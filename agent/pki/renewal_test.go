@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -193,7 +194,7 @@ func TestRenewalInventsNothing(t *testing.T) {
 			if !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
-			if id != (discovery.Identity{}) || key != nil {
+			if !reflect.DeepEqual(id, discovery.Identity{}) || key != nil {
 				t.Errorf("identity with an error: %+v", id)
 			}
 		})
