@@ -15,10 +15,14 @@ type Observation struct {
 	// Seen is the underlay address that the node says it hears us from; zero
 	// unknown. Only a gateway's word is of use.
 	Seen netip.AddrPort
-	// Size is the largest overlay packet, in bytes with its IP header, that
-	// came back whole of those that were asked for (ProbePeer.Size); 0: none yet.
-	Size   int
-	SizeAt time.Time // when that size came back last
+	// Size is the overlay packet, in bytes with its IP header, that is being
+	// tried on the way to the node (ProbePeer.Size); 0: none. The three
+	// fields after it are of this size and of this attempt. All stay 0 while the
+	// node is too old to tell.
+	Size      int
+	SizeAt    time.Time // when the node last said that one arrived whole
+	SizeWhole int       // in a row that did; at most 255
+	SizeLost  int       // in a row that the node did not tell of within a second; at most 255
 	// Forks is how often within the last minute an earlier life of the node
 	// spoke again after a later one: a restart never goes back, so two processes
 	// share its identity. At most 16.
@@ -71,8 +75,9 @@ type ProbePeer struct {
 	// Seen is the underlay address that the peer is heard from, to be told to
 	// it; zero: nothing is told.
 	Seen netip.AddrPort
-	// Size asks that one pulse a second be filled up to an overlay packet of
-	// so many bytes, IP header included, that may not be cut in pieces; 0: none.
+	// Size asks that the peer be sent, beside the pulses, packets filled up to
+	// so many bytes, IP header included, that may not be cut in pieces: one a
+	// second, and up to five while they arrive. 576 to 9216; 0: none.
 	Size int
 }
 

@@ -6,6 +6,7 @@ import "sync/atomic"
 type Counters struct {
 	Sent         uint64 // packets, answers included
 	SendErrors   uint64
+	TooBig       uint64 // filled packets that the own system would not send
 	Received     uint64 // valid packets of peers
 	Strangers    uint64 // dropped: source not in the wish, or not the prober's port
 	Versions     uint64 // dropped: unknown version
@@ -20,14 +21,14 @@ type Counters struct {
 type counters struct {
 	sent, sendErrors, received, strangers, versions       atomic.Uint64
 	malformed, unanswered, viewsDropped, restarts, pauses atomic.Uint64
-	forks                                                 atomic.Uint64
+	forks, tooBig                                         atomic.Uint64
 }
 
 // Counters may be called at any time, from any goroutine.
 func (p *Prober) Counters() Counters {
 	c := &p.count
 	return Counters{
-		Sent: c.sent.Load(), SendErrors: c.sendErrors.Load(), Received: c.received.Load(),
+		Sent: c.sent.Load(), SendErrors: c.sendErrors.Load(), TooBig: c.tooBig.Load(), Received: c.received.Load(),
 		Strangers: c.strangers.Load(), Versions: c.versions.Load(), Malformed: c.malformed.Load(),
 		Unanswered: c.unanswered.Load(), ViewsDropped: c.viewsDropped.Load(),
 		Restarts: c.restarts.Load(), Forks: c.forks.Load(), Pauses: c.pauses.Load(),

@@ -33,7 +33,7 @@
 //	 0  version      1
 //	 1  kind         1 pulse, 2 echo request, 3 echo answer
 //	 2  views        how many follow, 0 to 30
-//	 3  reserved     0; ignored by the receiver
+//	 3  speaks       highest version that the sender understands; 0: 1
 //	 4  boot         8 bytes, of the sender's present life
 //	12  sequence     8 bytes, of this packet; from 1
 //	20  heard boot   8 bytes, the receiver's life that the next field belongs to
@@ -42,4 +42,19 @@
 //	40  views        each: 1 byte length of the name, 1 byte state (1 lit,
 //	                 2 dark, 3 blind), 4 bytes age of the newest proof in
 //	                 milliseconds (all ones: never, one less: longer), the name
+//
+// Version 2 are notes, sent only to a peer whose packets say that it
+// understands them. They are extra to the pulses: no note is proof of anything
+// but what it says, and none that is missing speaks against the peer.
+//
+//	 0  version      2
+//	 1  kind         1 seen, 2 size, 3 whole
+//	 2  size         2 bytes, of the overlay packet that is or was filled up,
+//	                 IP and UDP headers included, 576 to 9216; 0 in seen
+//	 4  boot         8 bytes, life of who asks (repeated in whole); 0 in seen
+//	12  sequence     8 bytes, of the question (repeated in whole); 0 in seen
+//	20  seen         the underlay address that the receiver is heard from: 16
+//	                 bytes (IPv4 mapped), 2 bytes port
+//	20  size         filling, 0, up to the size; the receiver answers whole when
+//	                 the datagram is exactly as long as it says
 package probe

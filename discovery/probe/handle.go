@@ -13,6 +13,10 @@ func (p *Prober) handle(s *socket, b []byte, from netip.AddrPort, now time.Time)
 		p.count.strangers.Add(1)
 		return
 	}
+	if len(b) > 0 && b[0] == noteVersion {
+		p.noted(s, q, b, now)
+		return
+	}
 	k := &p.in
 	if err := k.decode(b); err != nil {
 		if errors.Is(err, errVersion) {

@@ -17,10 +17,12 @@ type memNet struct {
 	delay time.Duration
 	lose  func(from, to netip.AddrPort) bool
 	seen  func(from, to netip.AddrPort, b []byte)
+	// widths is the largest overlay packet of a direction, where there is one.
+	widths map[[2]netip.AddrPort]int
 }
 
 func newMemNet(delay time.Duration) *memNet {
-	return &memNet{conns: map[netip.AddrPort]*memConn{}, delay: delay}
+	return &memNet{conns: map[netip.AddrPort]*memConn{}, delay: delay, widths: map[[2]netip.AddrPort]int{}}
 }
 
 // set changes how the network behaves while it runs.
@@ -61,6 +63,9 @@ func (n *memNet) carry(from, to netip.AddrPort, b []byte) {
 	if c == nil || n.lose != nil && n.lose(from, to) {
 		return
 	}
+	if w := n.widths[[2]netip.AddrPort{from, to}]; w > 0 && len(b)+headers(to.Addr()) > w {
+		return
+	}
 	d := memDatagram{from, append([]byte(nil), b...)}
 	time.AfterFunc(n.delay, func() { c.deliver(d) })
 }
@@ -82,6 +87,8 @@ type memConn struct {
 	signal   chan struct{}
 	closed   bool
 	sendErr  error
+	most     int // bytes of a datagram; more is bigErr; 0: any
+	bigErr   error
 }
 
 var _ net.PacketConn = (*memConn)(nil)
@@ -142,6 +149,9 @@ func (c *memConn) wait(deadline time.Time) {
 func (c *memConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	c.mu.Lock()
 	err := c.sendErr
+	if c.most > 0 && len(b) > c.most {
+		err = c.bigErr
+	}
 	c.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -156,6 +166,10 @@ func (c *memConn) Close() error {
 }
 
 func (c *memConn) failSends(err error) { c.change(func() { c.sendErr = err }) }
+
+func (c *memConn) limit(most int, err error) {
+	c.change(func() { c.most, c.bigErr = most, err })
+}
 
 func (c *memConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.addr) }
 func (c *memConn) SetReadDeadline(t time.Time) error {

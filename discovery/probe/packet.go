@@ -38,6 +38,7 @@ var (
 // packet is one decoded datagram. The names in views alias the datagram.
 type packet struct {
 	kind      kind
+	speaks    byte // highest version that the sender understands; 0: this one
 	boot, seq uint64
 	heardBoot uint64
 	heard     uint64
@@ -57,7 +58,7 @@ type told struct {
 func (p *packet) encode(b []byte) []byte {
 	views := p.views[:min(len(p.views), maxViews)]
 	b = b[:headerLen]
-	b[0], b[1], b[2], b[3] = wireVersion, byte(p.kind), byte(len(views)), 0
+	b[0], b[1], b[2], b[3] = wireVersion, byte(p.kind), byte(len(views)), p.speaks
 	binary.BigEndian.PutUint64(b[4:], p.boot)
 	binary.BigEndian.PutUint64(b[12:], p.seq)
 	binary.BigEndian.PutUint64(b[20:], p.heardBoot)
@@ -83,7 +84,7 @@ func (p *packet) decode(b []byte) error {
 	if len(b) < headerLen || len(b) > maxPacket {
 		return errMalformed
 	}
-	p.kind = kind(b[1])
+	p.kind, p.speaks = kind(b[1]), b[3]
 	p.boot = binary.BigEndian.Uint64(b[4:])
 	p.seq = binary.BigEndian.Uint64(b[12:])
 	p.heardBoot = binary.BigEndian.Uint64(b[20:])

@@ -51,8 +51,8 @@ type peer struct {
 
 	views []discovery.View // told by the peer; sorted when reported
 
-	answers   int // credit
-	answersAt time.Time
+	answers credit
+	extras
 }
 
 // stamp notes an own packet sent now and returns its sequence.
@@ -66,6 +66,7 @@ func (p *peer) stamp(now time.Time) uint64 {
 // gave newer proof, and what its boot id says.
 func (p *peer) receive(k *packet, self uint64, now time.Time) (proof bool, of change) {
 	p.lastAt = now
+	p.speaks = k.speaks
 	of = p.lives.hear(k.boot, now)
 	if of != sameLife && of != lateLife { // another life: its sequence is its own
 		p.heard = 0
@@ -99,15 +100,7 @@ func (p *peer) fill(k *packet, now time.Time) {
 
 // mayAnswer takes one answer from the peer's credit.
 func (p *peer) mayAnswer(now time.Time) bool {
-	if n := now.Sub(p.answersAt) / answerEvery; n > 0 {
-		p.answers = int(min(int64(n)+int64(p.answers), answerBurst))
-		p.answersAt = now
-	}
-	if p.answers == 0 {
-		return false
-	}
-	p.answers--
-	return true
+	return p.answers.take(now, answerEvery, answerBurst)
 }
 
 // hear takes in views and reports whether a state changed and how many did not
@@ -143,5 +136,9 @@ func (p *peer) view(site []byte) *discovery.View {
 func (p *peer) observation(now time.Time) discovery.Observation {
 	o := discovery.Observation{Node: p.Node, Proof: p.proof, Heard: p.lastAt, RTT: p.rtt}
 	o.Forks, o.Forked = p.lives.returns(now)
+	if now.Sub(p.seenAt) < seenForget {
+		o.Seen = p.seen
+	}
+	p.sizing.tell(&o)
 	return o
 }

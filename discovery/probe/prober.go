@@ -256,6 +256,9 @@ func (p *Prober) opened(s *socket, now time.Time) {
 		}
 	}
 	p.last, p.urgent = now, true
+	if err := forbidCutting(s.conn); err != nil {
+		p.opts.Logger.Warn("packets may be cut on their way: sizes of paths are not to be trusted", "err", err)
+	}
 	p.opts.Logger.Info("probe socket open", "endpoint", s.conn.LocalAddr())
 }
 

@@ -494,7 +494,7 @@ func TestStrangersAreDropped(t *testing.T) {
 		_, _ = foreign.WriteTo(good, to)
 		_, _ = otherPort.WriteTo(good, to)
 		wrong := slices.Clone(good)
-		wrong[0] = 2
+		wrong[0] = 3
 		_, _ = srv.conn.WriteTo(wrong, to)
 		_, _ = srv.conn.WriteTo(good[:20], to)
 		time.Sleep(100 * time.Millisecond)

@@ -88,6 +88,7 @@ func (p *Prober) send(s *socket, now time.Time) {
 		}
 	}
 	for _, q := range p.sorted {
+		p.sendNotes(s, q, now)
 		tell := p.tellNow && q.Tell
 		if !tell && now.Before(p.due(q, now)) {
 			continue
@@ -133,6 +134,9 @@ func (p *Prober) next(now time.Time) time.Time {
 	}
 	for _, q := range p.sorted {
 		if d := p.due(q, now); d.Before(t) {
+			t = d
+		}
+		if d, any := q.noteDue(); any && d.Before(t) {
 			t = d
 		}
 	}
@@ -183,7 +187,7 @@ func (p *Prober) tell(q *peer, now time.Time) []told {
 }
 
 func (p *Prober) write(s *socket, q *peer, kind kind, views []told, now time.Time) {
-	p.out = packet{kind: kind, boot: p.opts.Boot, views: views}
+	p.out = packet{kind: kind, speaks: noteVersion, boot: p.opts.Boot, views: views}
 	q.fill(&p.out, now)
 	p.high = max(p.high, q.seq)
 	err := s.write(p.out.encode(p.outBuf[:]), q, now)

@@ -35,9 +35,11 @@ type state struct {
 	urgent     bool // something to report at once
 
 	in       packet
+	inNote   note
 	out      packet
-	buf      [maxPacket + 1]byte // one more than allowed shows a longer one
-	outBuf   [maxPacket]byte
+	sizeSeq  uint64            // of the newest filled packet, to whomever
+	buf      [maxSize + 1]byte // one more than allowed shows a longer one
+	outBuf   [maxSize]byte
 	outViews []told
 }
 
@@ -114,6 +116,7 @@ func (p *Prober) settle(list []discovery.ProbePeer, now time.Time) {
 			q.mood = calm
 		}
 		q.ProbePeer = want
+		q.sizing.ask(want.Size)
 		q.to = netip.AddrPortFrom(addr, p.opts.Port)
 		q.udp = net.UDPAddrFromAddrPort(q.to)
 		if !q.Tell {
