@@ -4,7 +4,13 @@
 // transaction, so that no packet ever meets half of it, and touches nothing
 // when the table already is as wished. What the wish does not allow is
 // dropped; traffic that has to do neither with the interface nor with the
-// overlay addresses passes unchanged.
+// overlay addresses passes unchanged. The same holds in IPv4 and, where the
+// overlay has it, in IPv6; but what comes from the underlay is forwarded in IPv4
+// only, since a VPC has no way to an overlay address in IPv6.
+//
+// A subnet behind this host is open to gateways, every port of it: whoever put
+// it into the host's certificate and configuration has published it. The
+// machines there see this host's address, and open nothing towards the mesh.
 //
 // It owns outside the process the nftables table "inet drawbridge" and nothing
 // else; [Cleanup] removes it without any memory of how it came there.

@@ -25,7 +25,7 @@ const (
 func listen(t *testing.T, s *nstest.Space, at string) {
 	t.Helper()
 	var l net.Listener
-	s.Must(t, func() (err error) { l, err = net.Listen("tcp4", at); return err })
+	s.Must(t, func() (err error) { l, err = net.Listen("tcp", at); return err })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -46,7 +46,7 @@ func listen(t *testing.T, s *nstest.Space, at string) {
 // sender was told, or the error.
 func ask(s *nstest.Space, to string, limit time.Duration) (seen string, mss int, err error) {
 	var c net.Conn
-	s.Do(func() { c, err = net.DialTimeout("tcp4", to, limit) })
+	s.Do(func() { c, err = net.DialTimeout("tcp", to, limit) })
 	if err != nil {
 		return "", 0, err
 	}

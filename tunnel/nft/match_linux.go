@@ -1,8 +1,8 @@
 package nft
 
 import (
-	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -46,22 +46,42 @@ func ifname(which string, not bool, name string) part {
 	}}
 }
 
-// v4 keeps IPv6 from being read as IPv4. It has to stand before any address.
-func v4() part {
-	return part{text: "meta nfproto ipv4", exprs: []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, is(expr.CmpOpEq, []byte{unix.NFPROTO_IPV4}),
+// v4 and v6 keep one family from being read as the other. One of them has to
+// stand before any address.
+func v4() part { return family("ipv4", unix.NFPROTO_IPV4) }
+func v6() part { return family("ipv6", unix.NFPROTO_IPV6) }
+
+// of is v4 or v6, as the address is.
+func of(a netip.Addr) part {
+	if a.Is4() {
+		return v4()
+	}
+	return v6()
+}
+
+func family(name string, number byte) part {
+	return part{text: "meta nfproto " + name, exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, is(expr.CmpOpEq, []byte{number}),
 	}}
 }
 
-// The places of the addresses in an IPv4 header (RFC 791, section 3.1).
-const offSource, offDest = 12, 16
+// field loads the source ("saddr") or destination ("daddr") address, as long as
+// those of the family of a. Their places are in RFC 791, section 3.1, and RFC
+// 8200, section 3.
+func field(which string, a netip.Addr) (word string, load expr.Any) {
+	off, size, word := uint32(12), uint32(4), "ip"
+	if a.Is6() {
+		off, size, word = 8, 16, "ip6"
+	}
+	if which == "daddr" {
+		off += size
+	}
+	return word + " " + which, &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: off, Len: size}
+}
 
 // addr matches the source ("saddr") or destination ("daddr") in a prefix.
 func addr(which string, not bool, p netip.Prefix) part {
-	off, op, sign := uint32(offSource), expr.CmpOpEq, ""
-	if which == "daddr" {
-		off = offDest
-	}
+	op, sign := expr.CmpOpEq, ""
 	if not {
 		op, sign = expr.CmpOpNeq, "!= "
 	}
@@ -69,33 +89,37 @@ func addr(which string, not bool, p netip.Prefix) part {
 	if p.IsSingleIP() {
 		text = p.Addr().String()
 	}
-	mask := make([]byte, 4)
-	binary.BigEndian.PutUint32(mask, uint32(uint64(0xffffffff)<<(32-p.Bits())))
-	return part{text: fmt.Sprintf("ip %s %s%s", which, sign, text), exprs: []expr.Any{
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: off, Len: 4},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+	word, load := field(which, p.Addr())
+	size := p.Addr().BitLen() / 8
+	return part{text: fmt.Sprintf("%s %s%s", word, sign, text), exprs: []expr.Any{
+		load,
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(size), Mask: net.CIDRMask(p.Bits(), 8*size), Xor: make([]byte, size)},
 		is(op, p.Masked().Addr().AsSlice()),
 	}}
 }
 
-// sources matches a source address out of a list.
+// one is the prefix of a single address.
+func one(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// sources matches a source address out of a list, all of one family.
 func sources(list []netip.Addr) part {
-	p := part{kind: nftables.TypeIPAddr, exprs: []expr.Any{
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offSource, Len: 4},
-		&expr.Lookup{SourceRegister: reg},
-	}}
+	word, load := field("saddr", list[0])
+	p := part{kind: nftables.TypeIPAddr, exprs: []expr.Any{load, &expr.Lookup{SourceRegister: reg}}}
+	if list[0].Is6() {
+		p.kind = nftables.TypeIP6Addr
+	}
 	words := make([]string, 0, len(list))
 	for _, a := range sorted(list, netip.Addr.Compare) {
 		words = append(words, a.String())
 		p.set = append(p.set, nftables.SetElement{Key: a.AsSlice()})
 	}
-	p.text = "ip saddr { " + strings.Join(words, ", ") + " }"
+	p.text = word + " { " + strings.Join(words, ", ") + " }"
 	return p
 }
 
 // proto matches the transport protocol.
 func proto(name string) part {
-	number := map[string]byte{"icmp": unix.IPPROTO_ICMP, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}[name]
+	number := map[string]byte{"icmp": unix.IPPROTO_ICMP, "ipv6-icmp": unix.IPPROTO_ICMPV6, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}[name]
 	return part{text: "meta l4proto " + name, exprs: []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, is(expr.CmpOpEq, []byte{number}),
 	}}
@@ -106,6 +130,21 @@ func echo() part {
 	return part{text: "icmp type echo-request", exprs: []expr.Any{
 		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1}, is(expr.CmpOpEq, []byte{8}),
 	}}
+}
+
+// icmp6 matches the ICMPv6 messages that a node must hear even when they belong
+// to no connection that it knows (RFC 4890, section 4.4.1): destination
+// unreachable, packet too big, time exceeded, parameter problem, echo request.
+// The device has no neighbours, so none of neighbour discovery is among them.
+func icmp6() part {
+	return part{
+		text: "icmpv6 type { 1, 2, 3, 4, 128 }", kind: nftables.TypeICMP6Type,
+		set: []nftables.SetElement{{Key: []byte{1}}, {Key: []byte{2}}, {Key: []byte{3}}, {Key: []byte{4}}, {Key: []byte{128}}},
+		exprs: []expr.Any{
+			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+			&expr.Lookup{SourceRegister: reg},
+		},
+	}
 }
 
 // dport matches a destination port out of a list; TCP and UDP have it in the
@@ -156,10 +195,21 @@ func syn() part {
 // 3.2); the kernel never raises one.
 func maxSegment(size int) part {
 	return part{text: fmt.Sprintf("tcp option maxseg size set %d", size), exprs: []expr.Any{
-		&expr.Immediate{Register: reg, Data: binaryutil.BigEndian.PutUint16(uint16(size))},
-		&expr.Exthdr{SourceRegister: reg, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
+		&expr.Immediate{Register: reg, Data: binaryutil.BigEndian.PutUint16(uint16(size))}, setSegment,
 	}}
 }
+
+// routeSegment lowers it to what the routes of the packet's two ends carry.
+func routeSegment() part {
+	return part{text: "tcp option maxseg size set rt mtu", exprs: []expr.Any{
+		&expr.Rt{Register: reg, Key: expr.RtTCPMSS},
+		// The route's figure is in the host's order.
+		&expr.Byteorder{SourceRegister: reg, DestRegister: reg, Op: expr.ByteorderHton, Len: 2, Size: 2},
+		setSegment,
+	}}
+}
+
+var setSegment = &expr.Exthdr{SourceRegister: reg, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt}
 
 func snat(to netip.Addr) part {
 	return part{text: "snat ip to " + to.String(), exprs: []expr.Any{
@@ -167,6 +217,10 @@ func snat(to netip.Addr) part {
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg},
 	}}
 }
+
+// masquerade replaces the source by the address of the interface that the
+// packet leaves by.
+func masquerade() part { return part{text: "masquerade", exprs: []expr.Any{&expr.Masq{}}} }
 
 func accept() part {
 	return part{text: "accept", exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}}

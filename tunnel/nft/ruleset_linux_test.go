@@ -36,8 +36,25 @@ func bare() tunnel.Filter {
 	return f
 }
 
+// dual is a filter with the overlay in IPv6 too.
+func dual(f tunnel.Filter) tunnel.Filter {
+	f.Mesh6 = tunnel.Mesh6("demo", f.Mesh)
+	f.Self6 = tunnel.Addr6(f.Mesh6, f.Self)
+	return f
+}
+
+// advertising is a server with machines behind it.
+func advertising() tunnel.Filter {
+	f := server()
+	f.Subnets = []netip.Prefix{netip.MustParsePrefix("192.168.20.0/24")}
+	return f
+}
+
 func TestRuleset(t *testing.T) {
-	for name, f := range map[string]tunnel.Filter{"gateway": gateway(), "server": server(), "bare": bare()} {
+	for name, f := range map[string]tunnel.Filter{
+		"gateway": gateway(), "server": server(), "bare": bare(),
+		"gateway6": dual(gateway()), "server6": dual(server()), "advertising": advertising(),
+	} {
 		t.Run(name, func(t *testing.T) {
 			got := text(ruleset(f))
 			golden := filepath.Join("testdata", name+".nft")
@@ -63,6 +80,9 @@ func TestCheckRefuses(t *testing.T) {
 		"IPv4 address":     func(f *tunnel.Filter) { f.Self = netip.MustParseAddr("10.78.0.1") },
 		"MTU":              func(f *tunnel.Filter) { f.MTU = 40 },
 		"outside the mesh": func(f *tunnel.Filter) { f.Gateways = []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
+		"IPv6 address":     func(f *tunnel.Filter) { f.Mesh6 = netip.MustParsePrefix("fd00::/64") },
+		"subnet 0.0.0.0/0": func(f *tunnel.Filter) { f.Subnets = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} },
+		"subnet 10.77.4":   func(f *tunnel.Filter) { f.Subnets = []netip.Prefix{netip.MustParsePrefix("10.77.4.0/24")} },
 		"no port":          func(f *tunnel.Filter) { f.Services = []uint16{0} },
 	} {
 		f := gateway()

@@ -59,6 +59,8 @@ func TestApply(t *testing.T) {
 			"gateway": func() error { return table.Apply(t.Context(), gateway()) },
 			"server":  func() error { return table.Apply(t.Context(), server()) },
 			"bare":    func() error { return table.Apply(t.Context(), bare()) },
+			"dual":    func() error { return table.Apply(t.Context(), dual(gateway())) },
+			"subnets": func() error { return table.Apply(t.Context(), dual(advertising())) },
 		} {
 			if err := f(); err != nil {
 				t.Fatalf("%s: %v", name, err)
