@@ -88,7 +88,7 @@ func (a *Agent) enrolmentOptions() enroll.Options {
 	}
 	for _, r := range set.AWS {
 		o.AWSRules = append(o.AWSRules, enroll.AWSRule{
-			Name: r.Name, Account: r.Account, Role: r.Role, Site: r.Site, NodeRole: r.NodeRole, Names: r.Names, Ephemeral: r.Ephemeral,
+			Name: r.Name, Account: r.Account, Role: r.Role, Site: r.Site, NodeRole: r.NodeRole, Names: r.Names, Ephemeral: r.Ephemeral, Subnets: r.Subnets,
 		})
 	}
 	return o

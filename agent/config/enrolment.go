@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -45,6 +46,10 @@ func readAWSRule(n *section) AWSRule {
 	field(n, "node_role", &r.NodeRole, oneOf(discovery.RoleServer, discovery.RoleGateway))
 	list(n, "names", &r.Names, like(namePattern, "a node name, with * and ? as wildcards"))
 	field(n, "ephemeral", &r.Ephemeral, boolean)
+	readSubnets(n, "subnets", &r.Subnets)
+	if r.NodeRole == discovery.RoleGateway && len(r.Subnets) > 0 {
+		n.fail("subnets", "a gateway advertises no subnets; only servers do")
+	}
 	n.done()
 	n.require("a rule of aws_iam", "name", "account", "iam_role", "site")
 	return r
@@ -73,5 +78,6 @@ func describeAWSRule(r AWSRule) []item {
 		put("node_role", r.NodeRole, d.NodeRole, plain),
 		put("names", r.Names, d.Names, flow(quoted)),
 		put("ephemeral", r.Ephemeral, d.Ephemeral, truth),
+		put("subnets", r.Subnets, d.Subnets, flow(printed[netip.Prefix])),
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-var equal = []cmp.Option{cmpopts.EquateComparable(netip.AddrPort{})}
+var equal = []cmp.Option{cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})}
 
 func parse(text string) (Settings, error) { return Parse("test.yaml", strings.NewReader(text)) }
 
@@ -69,7 +69,9 @@ func TestReference(t *testing.T) {
 	want.AWS.RouteTables = []string{"rtb-0123456789abcdef0"}
 	want.Enrolment.AWS = []AWSRule{{
 		Name: "gpu-fleet", Account: "111122223333", Role: "gpu-*", Site: "aws", NodeRole: discovery.RoleServer, Names: []string{"gpu-*"}, Ephemeral: true,
+		Subnets: []netip.Prefix{netip.MustParsePrefix("172.20.0.0/16")},
 	}}
+	want.Advertise = []netip.Prefix{netip.MustParsePrefix("192.168.20.0/24")}
 	if diff := cmp.Diff(want, got, equal...); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -195,6 +197,15 @@ func TestProblems(t *testing.T) {
 		{"duration without unit", with("timing: {alone_after: 2}\n"), []string{`test.yaml:2:23: alone_after: "2", want a time with its unit`}},
 		{"duration below zero", with("timing: {pulse: -1s}\n"), []string{`test.yaml:2:17: pulse: "-1s", want 0s or a time`}},
 		{"dark after too few pulses", with("timing: {pulse: 200ms, dark_after: 500ms}\n"), []string{"test.yaml:2:36: dark_after 500ms is less than three pulses of 200ms"}},
+		{"advertised networks", with("advertise: [192.168.20.1/24, 8.8.8.0/24, 'fd00::/64', 192.168.20.0, 10.0.0.0/7]\n"), []string{
+			`test.yaml:2:13: advertise: "192.168.20.1/24", want a network without host bits, 192.168.20.0/24`,
+			`test.yaml:2:30: advertise: "8.8.8.0/24", want a network within`,
+			`test.yaml:2:42: advertise: "fd00::/64", want an IPv4 network`,
+			`test.yaml:2:55: advertise: "192.168.20.0", want an IPv4 network`,
+			`test.yaml:2:69: advertise: "10.0.0.0/7", want a network within`,
+		}},
+		{"networks that overlap", with("advertise: [192.168.0.0/16, 192.168.20.0/24]\n"), []string{"test.yaml:2:12: 192.168.0.0/16 and 192.168.20.0/24 overlap"}},
+		{"advertise on netstack", with("backend: netstack\nadvertise: [192.168.20.0/24]\n"), []string{"test.yaml:3:12: the netstack backend forwards nothing"}},
 		{"dark before echo", with("timing: {echo_after: 1s, dark_after: 1s}\n"), []string{"test.yaml:2:38: dark_after 1s must be longer than echo_after 1s"}},
 		{"alone before dark", with("timing: {dark_after: 3s}\n"), []string{"test.yaml:2:10: alone_after 2s is shorter than dark_after 3s"}},
 		{"view fresh", with("timing: {pulse: 300ms}\n"), []string{"test.yaml:2:10: view_fresh 300ms is less than one and a half pulses"}},

@@ -35,6 +35,10 @@ func settings(r *reader, root ast.Node) Settings {
 	}
 	readPorts(s, &c.Ports)
 	readServices(s, &c)
+	readSubnets(s, "advertise", &c.Advertise)
+	if c.Backend == tunnel.Netstack && len(c.Advertise) > 0 {
+		s.fail("advertise", "the netstack backend forwards nothing: what is behind this host needs backend: auto or tun")
+	}
 	routes := readRoutes(s, &c)
 	readTiming(s, &c.Timing)
 	readAWS(s, &c.AWS)

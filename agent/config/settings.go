@@ -29,10 +29,13 @@ type Settings struct {
 	Log          Log
 	Ports        Ports
 	Services     []discovery.ServiceSpec // of this node, sorted by name
-	Routes       []discovery.Route       // sorted by name
-	Timing       Timing
-	AWS          AWS
-	Enrolment    Enrolment
+	// Advertise are the networks behind this server that gateways lead to;
+	// sorted. What its certificate does not have does not count.
+	Advertise []netip.Prefix
+	Routes    []discovery.Route // sorted by name
+	Timing    Timing
+	AWS       AWS
+	Enrolment Enrolment
 }
 
 // Log says what is logged and how.
@@ -95,6 +98,7 @@ type AWSRule struct {
 	NodeRole  discovery.Role //
 	Names     []string       // patterns of node names; empty: any
 	Ephemeral bool
+	Subnets   []netip.Prefix // that the nodes may advertise, sorted
 }
 
 // Default is the configuration of an empty file.

@@ -71,6 +71,7 @@ func describe(c Settings) []item {
 			put("probe", c.Ports.Probe, d.Ports.Probe, number),
 		}},
 		{key: "services", list: each(c.Services, describeService)},
+		put("advertise", c.Advertise, d.Advertise, flow(printed[netip.Prefix])),
 		{key: "routes", list: each(c.Routes, describeRoute)},
 		{key: "timing", below: describeTiming(c.Timing, d.Timing)},
 		{key: "aws", below: []item{

@@ -48,6 +48,7 @@ services:
       timeout: 1s  # default
       rise: 2  # default
       fall: 2  # default
+advertise: ["192.168.20.0/24"]
 routes:
   - name: "api"
     rule: "` + ruleARN + `"
@@ -95,6 +96,7 @@ enrolment:
       node_role: server  # default
       names: ["gpu-*"]
       ephemeral: true
+      subnets: ["172.20.0.0/16"]
 `
 	if diff := cmp.Diff(want, show(t, s)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

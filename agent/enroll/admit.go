@@ -75,7 +75,7 @@ func (s *Server) grantAddr(t trust, ledger statedir.Allocations, earlier []disco
 		succeed(&ledger, []discovery.Identity{*before}, c.id, c.now)
 	}
 	entry.Name, entry.Site, entry.Role = c.Name, on.site, on.role
-	entry.Ephemeral, entry.Instance = on.ephemeral, on.who.instance
+	entry.Ephemeral, entry.Instance, entry.Subnets = on.ephemeral, on.who.instance, on.subnets
 	chain, bad := s.certify(t, entry, c)
 	if bad != nil {
 		return outcome{}, bad
@@ -86,7 +86,7 @@ func (s *Server) grantAddr(t trust, ledger statedir.Allocations, earlier []disco
 	}
 	return outcome{
 		ans: answer{Code: CodeOK, Chain: chain}, introduce: chain, succeeded: ledger.Succeeded,
-		events: []history.Event{issued(eventIssued, *entry)},
+		events: []history.Event{issued(eventIssued, *entry, granted(c.Subnets, entry.Subnets))},
 	}, nil
 }
 
@@ -105,6 +105,7 @@ func (s *Server) certify(t trust, entry *statedir.Allocation, c *call) ([][]byte
 	leaf, err := pki.IssueNode(issuer, pki.Claims{
 		Name: entry.Name, Site: entry.Site, Role: entry.Role, Addr: entry.Addr,
 		Identity: c.Identity, WireGuard: [32]byte(c.WireGuard), Life: s.opts.NodeLife,
+		Subnets: granted(c.Subnets, entry.Subnets),
 	}, c.now)
 	if err != nil {
 		s.log.Error("issue certificate", "err", err)
@@ -122,8 +123,12 @@ func (s *Server) certify(t trust, entry *statedir.Allocation, c *call) ([][]byte
 }
 
 // issued is the event of a certificate that was given.
-func issued(kind string, e statedir.Allocation) history.Event {
-	return history.Event{Kind: kind, Subject: subject(e.Node, e.Name), Detail: map[string]string{
+func issued(kind string, e statedir.Allocation, subnets []netip.Prefix) history.Event {
+	d := map[string]string{
 		"site": e.Site, "role": string(e.Role), "address": e.Addr.String(), "until": e.NotAfter.UTC().Format(time.RFC3339),
-	}}
+	}
+	if len(subnets) > 0 {
+		d["subnets"] = prefixText(subnets)
+	}
+	return history.Event{Kind: kind, Subject: subject(e.Node, e.Name), Detail: d}
 }

@@ -31,15 +31,17 @@ type PendingInfo struct {
 	Caller      string     // the AWS identity
 	From        netip.Addr // underlay
 	Since       time.Time
-	Until       time.Time // forgotten then
-	State       string    // what it waits for: approval, root, itself (to ask again) or refused
-	By          string    // who decided
+	Until       time.Time      // forgotten then
+	State       string         // what it waits for: approval, root, itself (to ask again) or refused
+	By          string         // who decided
+	Subnets     []netip.Prefix // that it may advertise
 }
 
 func pendingInfo(p statedir.Pending) PendingInfo {
 	i := PendingInfo{
 		Fingerprint: Fingerprint(p.Node), Node: p.Node, Name: p.Name, Site: p.Site, Role: p.Role, Token: p.Token,
 		Caller: p.Caller, From: p.From, Since: p.Since, Until: p.Until, State: waitsItself, By: p.By,
+		Subnets: p.Subnets,
 	}
 	switch {
 	case p.Verdict == statedir.Refused:

@@ -30,6 +30,7 @@ const (
 	eventGrant        = "grant-installed"
 	eventMesh         = "mesh-made"
 	eventJoined       = "joined"
+	eventSubnets      = "subnets-allowed"
 )
 
 // journal is where events go: to the house, or at once to the disk.

@@ -95,7 +95,7 @@ func (s *Server) enter(t trust, rule AWSRule, caller AWSCaller, c *call) (outcom
 		return outcome{}, bad
 	}
 	on := terms{
-		caller: caller.ARN, site: rule.Site, role: rule.NodeRole, ephemeral: rule.Ephemeral, approval: s.approval(),
+		caller: caller.ARN, site: rule.Site, role: rule.NodeRole, ephemeral: rule.Ephemeral, approval: s.approval(), subnets: rule.Subnets,
 		until: c.now.Add(awsPatience), who: claimant{id: c.id, name: c.Name, role: rule.NodeRole},
 	}
 	if instanceID.MatchString(caller.Session) {

@@ -60,7 +60,7 @@ func (s *Server) hold(on terms, wait *statedir.Pending, c *call, what string) (o
 	err := s.opts.Dir.SetPending(statedir.Pending{
 		Node: c.id, Token: on.token, Caller: on.caller, Name: c.Name, Site: on.site, Role: on.role,
 		From: c.from.Addr().Unmap(), WireGuard: c.WireGuard, Issuer: c.Issuer,
-		Since: c.now.UTC(), Until: on.until.UTC(), Approval: on.approval,
+		Since: c.now.UTC(), Until: on.until.UTC(), Approval: on.approval, Subnets: on.subnets,
 	})
 	if errors.Is(err, statedir.ErrManyPending) {
 		return outcome{}, refuse(CodeManyPending, "%d hosts wait at this gateway, no more can", statedir.MaxPending)

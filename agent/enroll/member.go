@@ -36,6 +36,9 @@ type RenewOptions struct {
 	// NodeLife is the life of the certificate that a gateway gives itself; 0:
 	// pki.NodeLife.
 	NodeLife time.Duration
+	// Advertise are the networks behind this node that it wants certified;
+	// sorted. It gets those that its home gateway allows.
+	Advertise []netip.Prefix
 	// Dial makes the connection; nil dials TCP from the system. On the
 	// netstack backend it is the overlay's.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)

@@ -80,4 +80,5 @@ type AWSRule struct {
 	NodeRole  discovery.Role // "": server
 	Names     []string       // globs; none: any name
 	Ephemeral bool
+	Subnets   []netip.Prefix // that its nodes may advertise; sorted
 }

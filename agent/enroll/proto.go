@@ -67,6 +67,9 @@ type question struct {
 	Issuer    []byte           `json:"issuer,omitempty"`
 	Chain     [][]byte         `json:"chain,omitempty"` // members: their certificates
 	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
+	// Subnets are the networks behind the node that it advertises: renew. It
+	// gets those that it may have.
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
 }
 
 // answer is what the gateway says. Mesh, prefix and domain are not in it: the

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"drawbridge/agent/pki"
 )
@@ -54,6 +55,10 @@ func (q question) check() error {
 		return errors.New("a field is too long")
 	case len(q.Chain) > maxChain:
 		return fmt.Errorf("more than %d certificates", maxChain)
+	case len(q.Subnets) > 0 && q.Kind != kindRenew:
+		return errors.New("subnets belong to a renewal")
+	case pki.CheckSubnets(netip.Prefix{}, q.Subnets) != nil:
+		return errors.New("malformed subnets")
 	case (q.Token != "") != (q.Kind == kindJoin):
 		return errors.New("a token belongs to a join")
 	}

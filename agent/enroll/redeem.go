@@ -110,7 +110,7 @@ func (s *Server) spend(t trust, tok statedir.Token, c *call) (outcome, *Error) {
 		return outcome{}, bad
 	}
 	on := terms{
-		token: tok.ID, site: tok.Site, role: tok.Role, ephemeral: tok.Ephemeral, approval: tok.Approval || s.approval(),
+		token: tok.ID, site: tok.Site, role: tok.Role, ephemeral: tok.Ephemeral, approval: tok.Approval || s.approval(), subnets: tok.Subnets,
 		until: tok.Expires.Add(pendingTrail), who: claimant{id: c.id, name: c.Name, role: tok.Role, replace: tok.Replace},
 	}
 	out, bad := s.admit(t, on, wait, c)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"drawbridge/agent/history"
@@ -36,10 +38,12 @@ func renew(ctx context.Context, o RenewOptions) ([][]byte, error) {
 		chain, err = m.renewSelf(ctx, o.NodeLife)
 	} else {
 		err = m.each(ctx, func(g *gateway) *Error {
-			ans, bad := g.ask(m.question(kindRenew), m.keys, nil)
+			q := m.question(kindRenew)
+			q.Subnets = o.Advertise
+			ans, bad := g.ask(q, m.keys, nil)
 			if bad == nil {
 				m.hear(ans.Notices)
-				chain, bad = m.take(ans)
+				chain, bad = m.take(ans, o.Advertise)
 			}
 			return bad
 		})
@@ -58,8 +62,9 @@ func renew(ctx context.Context, o RenewOptions) ([][]byte, error) {
 	return chain, nil
 }
 
-// take checks that the answer certifies this node as what it was before.
-func (m *asker) take(ans answer) ([][]byte, *Error) {
+// take checks that the answer certifies this node as what it was before, with
+// subnets that it asked for or had.
+func (m *asker) take(ans answer, asked []netip.Prefix) ([][]byte, *Error) {
 	refusal := func(err error) ([][]byte, *Error) {
 		return nil, &Error{Code: CodeBadAnswer, Text: "the gateway's answer does not certify this host", Err: err, Next: "look at the gateway's log"}
 	}
@@ -74,6 +79,11 @@ func (m *asker) take(ans answer) ([][]byte, *Error) {
 	if !pub.Equal(m.keys.identity.Public()) || id.WireGuard != wg ||
 		id.Name != m.self.Name || id.Site != m.self.Site || id.Role != m.self.Role || id.Addr != m.self.Addr {
 		return refusal(fmt.Errorf("it certifies %s/%s/%s with %s", id.Site, id.Role, id.Name, id.Addr))
+	}
+	for _, p := range id.Subnets {
+		if !slices.Contains(asked, p) && !slices.Contains(m.self.Subnets, p) {
+			return refusal(fmt.Errorf("it certifies the subnet %s, which was not asked for", p))
+		}
 	}
 	return ans.Chain, nil
 }

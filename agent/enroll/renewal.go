@@ -76,7 +76,7 @@ func (s *Server) renewOwn(t trust, ledger statedir.Allocations, entry *statedir.
 		return outcome{}, refuse(CodeInternal, "the gateway cannot keep its ledger of addresses")
 	}
 	s.log.Info("certificate renewed", "node", entry.Name, "peer", c.id, "reason", kind)
-	e := issued(eventRenewed, *entry)
+	e := issued(eventRenewed, *entry, granted(c.Subnets, entry.Subnets))
 	e.Reason = kind
 	return outcome{ans: answer{Code: CodeOK, Chain: chain}, introduce: chain, events: []history.Event{e}, succeeded: ledger.Succeeded}, nil
 }
@@ -129,7 +129,7 @@ func (s *Server) extend(t trust, ledger statedir.Allocations, id discovery.Ident
 		}
 	}
 	s.log.Info("certificate of another gateway's node renewed", "node", id.Name, "peer", c.id, "reason", kind)
-	e := issued(eventRenewed, statedir.Allocation{Node: c.id, Name: id.Name, Site: id.Site, Role: id.Role, Addr: id.Addr, NotAfter: to})
+	e := issued(eventRenewed, statedir.Allocation{Node: c.id, Name: id.Name, Site: id.Site, Role: id.Role, Addr: id.Addr, NotAfter: to}, id.Subnets)
 	e.Reason = kind
 	return outcome{ans: answer{Code: CodeOK, Chain: chain}, introduce: chain, events: []history.Event{e}}, nil
 }

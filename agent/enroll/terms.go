@@ -19,7 +19,8 @@ type terms struct {
 	role      discovery.Role
 	ephemeral bool
 	approval  bool
-	until     time.Time // how long the host may wait
+	subnets   []netip.Prefix // that its nodes may ask for
+	until     time.Time      // how long the host may wait
 	who       claimant
 }
 

@@ -40,7 +40,9 @@ type TokenOptions struct {
 	Sources   []netip.Prefix // networks, underlay, that its nodes come from; nil: any
 	Ephemeral bool           // its nodes are collected when they are gone
 	Approval  bool           // a person must approve each of its nodes
-	Replace   bool           // its nodes may take the names of nodes that are not alive
+	// Subnets are the networks that its nodes, servers, may advertise; nil: none.
+	Subnets []netip.Prefix
+	Replace bool // its nodes may take the names of nodes that are not alive
 
 	now func() time.Time // nil: time.Now
 }
@@ -111,6 +113,9 @@ func CreateToken(stateDir string, o TokenOptions) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("create token: %w", err)
 	}
+	if o.Subnets, err = subnetsFor(dir, o); err != nil {
+		return "", fmt.Errorf("create token: %w", err)
+	}
 	err = dir.Update(func() error {
 		if err := prune(dir, o.now()); err != nil {
 			return err
@@ -119,6 +124,7 @@ func CreateToken(stateDir string, o TokenOptions) (string, error) {
 			ID: tok.ID, Public: tok.Public(), Site: tok.Site, Role: tok.Role,
 			Created: o.now().UTC(), Expires: tok.Expires, Uses: o.Uses,
 			Names: o.Names, Sources: o.Sources, Ephemeral: o.Ephemeral, Approval: o.Approval, Replace: o.Replace,
+			Subnets: o.Subnets,
 		})
 		if err != nil {
 			return err
@@ -169,6 +175,21 @@ func newTokenFor(dir *statedir.Dir, o TokenOptions) (*pki.Token, error) {
 	return pki.NewToken(pki.Token{Mesh: n.Mesh, Addrs: o.Addrs, Pin: pin, Site: o.Site, Role: o.Role, Expires: o.now().Add(o.TTL)})
 }
 
+// subnetsFor are the subnets of a token, sorted, if they can be in this mesh.
+func subnetsFor(dir *statedir.Dir, o TokenOptions) ([]netip.Prefix, error) {
+	if len(o.Subnets) == 0 {
+		return nil, nil
+	}
+	if o.Role != discovery.RoleServer {
+		return nil, errors.New("a gateway advertises no subnets")
+	}
+	n, err := dir.Node()
+	if err != nil {
+		return nil, err
+	}
+	return checkSubnets(n.Prefix, o.Subnets)
+}
+
 // describe is what the history says of a token.
 func (o TokenOptions) describe(tok *pki.Token) map[string]string {
 	d := map[string]string{
@@ -177,11 +198,11 @@ func (o TokenOptions) describe(tok *pki.Token) map[string]string {
 	if len(o.Names) > 0 {
 		d["names"] = strings.Join(o.Names, " ")
 	}
-	for i, p := range o.Sources {
-		if i > 0 {
-			d["sources"] += " "
-		}
-		d["sources"] += p.String()
+	if len(o.Sources) > 0 {
+		d["sources"] = prefixText(o.Sources)
+	}
+	if len(o.Subnets) > 0 {
+		d["subnets"] = prefixText(o.Subnets)
 	}
 	for what, yes := range map[string]bool{"ephemeral": o.Ephemeral, "approval": o.Approval, "replace": o.Replace} {
 		if yes {

@@ -51,6 +51,7 @@ type TokenInfo struct {
 	Ephemeral bool
 	Approval  bool
 	Replace   bool
+	Subnets   []netip.Prefix
 }
 
 // ListTokens tells the tokens of this gateway, oldest first. Damaged files are
@@ -67,6 +68,7 @@ func ListTokens(stateDir string) ([]TokenInfo, error) {
 		i := TokenInfo{
 			ID: t.ID, Site: t.Site, Role: t.Role, Created: t.Created, Expires: t.Expires, Uses: t.Uses, Revoked: t.Revoked,
 			Names: t.Names, Sources: t.Sources, Ephemeral: t.Ephemeral, Approval: t.Approval, Replace: t.Replace,
+			Subnets: t.Subnets,
 		}
 		joined := map[discovery.NodeID]bool{}
 		for _, r := range t.Redeemed {

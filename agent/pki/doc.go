@@ -15,7 +15,8 @@
 //	          prefix.
 //	node      30 days (a minute to 90 days), client and server, not a CA. SAN: URI
 //	          spiffe://MESH/site/SITE/ROLE/NAME, the overlay address, DNS
-//	          NAME.DOMAIN; the WireGuard key in an extension.
+//	          NAME.DOMAIN; the WireGuard key in an extension, and in another
+//	          the networks behind the node that it may speak for.
 //
 // An issuer may certify one gateway only: the address of a gateway is the
 // first of its issuer's block, and no server has that address. So a gateway's

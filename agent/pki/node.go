@@ -34,7 +34,10 @@ type Claims struct {
 	Addr      netip.Addr        // overlay address, in the issuer's block
 	Identity  ed25519.PublicKey // the node's
 	WireGuard [32]byte          // public key
-	Life      time.Duration     // from now; 0: NodeLife; MinNodeLife to MaxNodeLife
+	// Subnets are the networks behind the node that it may speak for; servers
+	// only. See [CheckSubnets].
+	Subnets []netip.Prefix
+	Life    time.Duration // from now; 0: NodeLife; MinNodeLife to MaxNodeLife
 }
 
 // IssueNode certifies a node with a gateway's issuing certificate: it makes an
@@ -68,6 +71,10 @@ func signNode(s *Signer, m Mesh, c Claims, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	subnets, err := subnetsExtension(c.Subnets)
+	if err != nil {
+		return nil, err
+	}
 	return sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: c.Name},
 		NotBefore:             from,
@@ -78,7 +85,7 @@ func signNode(s *Signer, m Mesh, c Claims, now time.Time) ([]byte, error) {
 		DNSNames:              []string{c.Name + "." + m.Domain},
 		IPAddresses:           []net.IP{c.Addr.AsSlice()},
 		URIs:                  []*url.URL{nodeURI(m.Name, c)},
-		ExtraExtensions:       []pkix.Extension{{Id: oidWireGuard, Value: key}},
+		ExtraExtensions:       append([]pkix.Extension{{Id: oidWireGuard, Value: key}}, subnets...),
 	}, s.cert, c.Identity, s.key)
 }
 
@@ -108,6 +115,9 @@ func (c Claims) check(block netip.Prefix) error {
 	}
 	if c.WireGuard == [32]byte{} {
 		return errors.New("no wireguard key")
+	}
+	if err := c.checkSubnets(block); err != nil {
+		return err
 	}
 	return checkAddr(block, c.Addr, c.Role)
 }

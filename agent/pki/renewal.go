@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"drawbridge/discovery"
@@ -137,6 +138,8 @@ func (c Claims) extends(was Claims) error {
 		return fmt.Errorf("the role %q, the original has %q", clip(string(c.Role)), was.Role)
 	case c.Addr != was.Addr:
 		return fmt.Errorf("the address %s, the original has %s", c.Addr, was.Addr)
+	case !slices.Equal(c.Subnets, was.Subnets):
+		return fmt.Errorf("the subnets %v, the original has %v", c.Subnets, was.Subnets)
 	}
 	return was.renewable()
 }

@@ -52,7 +52,7 @@ func Verify(chain [][]byte, roots *Roots, mesh string, now time.Time) (discovery
 	}
 	id := discovery.Identity{
 		ID: NodeID(c.Identity), Name: c.Name, Site: c.Site, Role: c.Role,
-		Addr: c.Addr, WireGuard: c.WireGuard, NotAfter: leaf.NotAfter,
+		Addr: c.Addr, WireGuard: c.WireGuard, NotAfter: leaf.NotAfter, Subnets: c.Subnets,
 	}
 	switch {
 	case now.Before(leaf.NotBefore):
@@ -220,7 +220,8 @@ func claimsOf(leaf *x509.Certificate, mesh string) (Claims, error) {
 	if found != 1 {
 		return Claims{}, fmt.Errorf("%d wireguard keys, want one", found)
 	}
-	return c, nil
+	c.Subnets, err = subnetsOf(leaf)
+	return c, err
 }
 
 // parseCert parses one certificate and holds it to our only algorithm.

@@ -44,6 +44,8 @@ type Allocation struct {
 	Ephemeral bool   `json:"ephemeral,omitempty"` // goes when it is gone
 	Instance  string `json:"instance,omitempty"`  // of EC2, if it joined by its AWS identity
 	Recovered int    `json:"recovered,omitempty"` // how often it was renewed after its end
+	// Subnets are the networks that the node may advertise.
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
 }
 
 // Recovery counts how often a node of another gateway was renewed here after
@@ -117,6 +119,9 @@ func (a Allocations) check() error {
 		}
 		if i > 0 && a.Addrs[i-1].Addr.Compare(e.Addr) >= 0 {
 			return fmt.Errorf("address %s stands twice or out of order", e.Addr)
+		}
+		if err := checkSubnets(e.Subnets); err != nil {
+			return fmt.Errorf("address %s: %w", e.Addr, err)
 		}
 	}
 	for i, g := range a.Blocks {

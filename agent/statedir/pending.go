@@ -38,7 +38,8 @@ type Pending struct {
 	Verdict   Verdict          `json:"verdict,omitempty"`
 	By        string           `json:"by,omitempty"` // who decided
 	Decided   time.Time        `json:"decided,omitzero"`
-	Grant     string           `json:"grant,omitempty"` // gateways: what the root key signed
+	Grant     string           `json:"grant,omitempty"`   // gateways: what the root key signed
+	Subnets   []netip.Prefix   `json:"subnets,omitempty"` // that it may advertise
 }
 
 // Verdict is what a person said to a waiting host.

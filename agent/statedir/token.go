@@ -32,6 +32,7 @@ type Token struct {
 	Ephemeral bool           `json:"ephemeral,omitempty"` // its nodes go when they are gone
 	Approval  bool           `json:"approval,omitempty"`  // a person must approve each node
 	Replace   bool           `json:"replace,omitempty"`   // may take the name of a node that is not alive
+	Subnets   []netip.Prefix `json:"subnets,omitempty"`   // that its nodes may advertise
 	Revoked   bool           `json:"revoked"`
 	Redeemed  []Redemption   `json:"redeemed"`
 }
@@ -56,6 +57,7 @@ const tokenVersion = 2
 const (
 	MaxTokenNames   = 8
 	MaxTokenSources = 16
+	maxSubnets      = 16
 )
 
 var tokenID = regexp.MustCompile(`^[0-9a-f]{8,64}$`)
@@ -118,7 +120,7 @@ func (t Token) check() error {
 			return fmt.Errorf("source %s is not a masked prefix", p)
 		}
 	}
-	return nil
+	return checkSubnets(t.Subnets)
 }
 
 // RemoveToken forgets a token; a missing one is fine.
@@ -160,4 +162,17 @@ func (d *Dir) Tokens() ([]Token, error) {
 		return strings.Compare(a.ID, b.ID)
 	})
 	return tokens, errors.Join(errs...)
+}
+
+// checkSubnets holds what can be told of subnets without knowing the mesh.
+func checkSubnets(list []netip.Prefix) error {
+	if len(list) > maxSubnets {
+		return fmt.Errorf("%d subnets, at most %d", len(list), maxSubnets)
+	}
+	for _, p := range list {
+		if !p.IsValid() || !p.Addr().Is4() || p != p.Masked() || p.Bits() < 8 {
+			return fmt.Errorf("subnet %s is not a masked IPv4 prefix", p)
+		}
+	}
+	return nil
 }

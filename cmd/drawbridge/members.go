@@ -69,7 +69,7 @@ another node, or none.`,
 	fl.StringVar(&filter.state, "state", "", "only nodes in this state")
 	fl.BoolVar(&header, "header", true, "print the line of column names")
 	timeoutFlag(cmd, &timeout, 10*time.Second)
-	cmd.AddCommand(membersPendingCommand(), membersApproveCommand(), membersRefuseCommand())
+	cmd.AddCommand(membersPendingCommand(), membersApproveCommand(), membersRefuseCommand(), membersSubnetsCommand())
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,12 +28,14 @@ type pendingJSON struct {
 	Until       time.Time `json:"until"`
 	State       string    `json:"state"`
 	By          string    `json:"by"`
+	Subnets     []string  `json:"subnets,omitempty"`
 }
 
 func pendingOf(p enroll.PendingInfo) pendingJSON {
 	return pendingJSON{
 		Fingerprint: p.Fingerprint, Node: string(p.Node), Name: p.Name, Site: p.Site, Role: string(p.Role), Token: p.Token, Caller: p.Caller,
 		From: p.From.String(), Since: p.Since.UTC(), Until: p.Until.UTC(), State: p.State, By: p.By,
+		Subnets: prefixTexts(p.Subnets),
 	}
 }
 
@@ -70,9 +73,9 @@ func printPending(w io.Writer, list []enroll.PendingInfo, asJSON bool) error {
 		return printValue(w, out)
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "FINGERPRINT\tNAME\tSITE\tROLE\tFROM\tWAITS FOR\tUNTIL")
+	fmt.Fprintln(tw, "FINGERPRINT\tNAME\tSITE\tROLE\tFROM\tSUBNETS\tWAITS FOR\tUNTIL")
 	for _, p := range list {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Fingerprint, p.Name, p.Site, p.Role, p.From, p.State, p.Until.Local().Format(time.DateTime))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Fingerprint, p.Name, p.Site, p.Role, p.From, dash(strings.Join(prefixTexts(p.Subnets), ",")), p.State, p.Until.Local().Format(time.DateTime))
 	}
 	return tw.Flush()
 }
@@ -105,6 +108,9 @@ func verdictCommand(verb, short string, decide func(stateDir, who, actor string)
 					SchemaVersion int `json:"schema_version"`
 					pendingJSON
 				}{1, pendingOf(p)})
+			}
+			if len(p.Subnets) > 0 && verb == "approve" {
+				done += ", and may advertise " + strings.Join(prefixTexts(p.Subnets), ", ")
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s (%s) %s.\n", p.Name, p.Fingerprint, done)
 			return err

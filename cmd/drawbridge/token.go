@@ -34,7 +34,7 @@ keeps only what it needs to check one: a lost token cannot be printed again.`,
 func tokenCreateCommand() *cobra.Command {
 	var o enroll.TokenOptions
 	var role, dir string
-	var sources []string
+	var sources, subnets []string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "create --site SITE",
@@ -44,7 +44,8 @@ one host into the mesh: hand it over as you would a password.`,
 		Example: `  drawbridge token create --site idc-seoul | ssh gpu-1 sudo drawbridge join
   drawbridge token create --site aws --role gateway --ttl 15m
   drawbridge token create --site idc-seoul --name 'gpu-*' --source 198.51.100.0/24 --require-approval
-  drawbridge token create --site idc-seoul --name gpu-7 --replace`,
+  drawbridge token create --site idc-seoul --name gpu-7 --replace
+  drawbridge token create --site idc-seoul --name nas-gate --subnets 192.168.20.0/24`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Site == "" {
@@ -53,6 +54,9 @@ one host into the mesh: hand it over as you would a password.`,
 			o.Role = discovery.Role(role)
 			var err error
 			if o.Sources, err = parseSources(sources); err != nil {
+				return usageError(err)
+			}
+			if o.Subnets, err = parseSubnets("--subnets", subnets); err != nil {
 				return usageError(err)
 			}
 			text, err := enroll.CreateToken(dir, o)
@@ -74,6 +78,7 @@ one host into the mesh: hand it over as you would a password.`,
 	f.StringArrayVar(&o.Addrs, "addr", nil, "HOST:PORT where joining hosts reach this gateway by TCP; repeatable (default: the endpoints given to init or join)")
 	f.StringArrayVar(&o.Names, "name", nil, "GLOB that the names of its hosts must fit, for example 'gpu-*'; repeatable (default: any)")
 	f.StringArrayVar(&sources, "source", nil, "CIDR that its hosts must come from, as this gateway sees them; repeatable (default: any)")
+	f.StringSliceVar(&subnets, "subnets", nil, "CIDR behind its hosts that these may advertise, for machines without an agent; repeatable (default: none)")
 	f.BoolVar(&o.Ephemeral, "ephemeral", false, "its hosts are taken off the mesh when they are gone")
 	f.BoolVar(&o.Approval, "require-approval", false, "its hosts wait until somebody approves them (drawbridge members approve)")
 	f.BoolVar(&o.Replace, "replace", false, "its hosts may take the name of one that is not there, which is revoked then: for a rebuilt host")
@@ -99,6 +104,19 @@ func parseSources(texts []string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
+// parseSubnets reads the networks behind a host.
+func parseSubnets(flag string, texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, s := range texts {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q: want a network such as 192.168.20.0/24", flag, s)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
 // tokenJSON is what the --json forms print. Token is empty in lists.
 type tokenJSON struct {
 	SchemaVersion int       `json:"schema_version,omitempty"`
@@ -117,6 +135,7 @@ type tokenJSON struct {
 	Ephemeral     bool      `json:"ephemeral,omitempty"`
 	Approval      bool      `json:"require_approval,omitempty"`
 	Replace       bool      `json:"replace,omitempty"`
+	Subnets       []string  `json:"subnets,omitempty"`
 }
 
 func printToken(w io.Writer, text string, o enroll.TokenOptions) error {
@@ -126,7 +145,8 @@ func printToken(w io.Writer, text string, o enroll.TokenOptions) error {
 	}
 	return printValue(w, tokenJSON{
 		SchemaVersion: 1, Token: text, ID: t.ID, Site: t.Site, Role: string(t.Role), Expires: t.Expires, Uses: o.Uses, Addrs: t.Addrs,
-		Names: o.Names, Sources: sourceTexts(o.Sources), Ephemeral: o.Ephemeral, Approval: o.Approval, Replace: o.Replace,
+		Names: o.Names, Sources: prefixTexts(o.Sources), Ephemeral: o.Ephemeral, Approval: o.Approval, Replace: o.Replace,
+		Subnets: prefixTexts(o.Subnets),
 	})
 }
 
@@ -168,7 +188,8 @@ func printTokens(w io.Writer, list []enroll.TokenInfo, asJSON bool, now time.Tim
 		for _, t := range list {
 			out.Tokens = append(out.Tokens, tokenJSON{
 				ID: t.ID, Site: t.Site, Role: string(t.Role), Expires: t.Expires, Uses: t.Uses, State: tokenState(t, now), Nodes: t.Nodes,
-				Waiting: t.Waiting, Names: t.Names, Sources: sourceTexts(t.Sources), Ephemeral: t.Ephemeral, Approval: t.Approval, Replace: t.Replace,
+				Waiting: t.Waiting, Names: t.Names, Sources: prefixTexts(t.Sources), Ephemeral: t.Ephemeral, Approval: t.Approval, Replace: t.Replace,
+				Subnets: prefixTexts(t.Subnets),
 			})
 		}
 		return printValue(w, out)
@@ -193,7 +214,10 @@ func tokenTerms(t enroll.TokenInfo) string {
 		terms = append(terms, "name="+strings.Join(t.Names, "|"))
 	}
 	if len(t.Sources) > 0 {
-		terms = append(terms, "from="+strings.Join(sourceTexts(t.Sources), "|"))
+		terms = append(terms, "from="+strings.Join(prefixTexts(t.Sources), "|"))
+	}
+	if len(t.Subnets) > 0 {
+		terms = append(terms, "subnets="+strings.Join(prefixTexts(t.Subnets), "|"))
 	}
 	for _, x := range []struct {
 		yes  bool
@@ -206,9 +230,9 @@ func tokenTerms(t enroll.TokenInfo) string {
 	return strings.Join(terms, ",")
 }
 
-func sourceTexts(sources []netip.Prefix) []string {
+func prefixTexts(list []netip.Prefix) []string {
 	var texts []string
-	for _, p := range sources {
+	for _, p := range list {
 		texts = append(texts, p.String())
 	}
 	return texts
