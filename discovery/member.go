@@ -52,11 +52,16 @@ type Announcement struct {
 	// Local are the addresses of the host's own interfaces with its WireGuard
 	// port, for neighbours; at most 8, sorted.
 	Local []netip.AddrPort
-	// Direct are the neighbours with which this node has a WireGuard session
-	// of its own, sorted; at most 64. A path is direct when both ends say so.
-	Direct []NodeID
-	// Streams are where a gateway takes WireGuard's datagrams over TLS (TCP).
+	// Direct are the overlay addresses of the neighbours with which this node
+	// has a WireGuard session of its own, sorted; IPv4, at most 60. A path is
+	// direct when both ends say so.
+	Direct []netip.Addr
+	// Streams are where a gateway takes WireGuard's datagrams over TLS (TCP); at
+	// most 4.
 	Streams []netip.AddrPort
+	// Names are HOST:PORT under which a gateway can be found when none of its
+	// Endpoints answers any more; at most 2, DNS names only.
+	Names []string
 }
 
 // Record is a verified node record: a certified identity with the newest

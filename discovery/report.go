@@ -72,6 +72,8 @@ type ProbePeer struct {
 	Group string
 	// Tell asks that own views be told to this peer (other gateways).
 	Tell bool
+	// Every is the time between pulses to this peer; 0: as the wish says.
+	Every time.Duration
 	// Seen is the underlay address that the peer is heard from, to be told to
 	// it; zero: nothing is told.
 	Seen netip.AddrPort

@@ -110,8 +110,7 @@ func (b *book) members() []discovery.Member {
 	list := make([]discovery.Member, 0, len(b.entries))
 	for _, id := range b.sorted() {
 		e := b.entries[id]
-		a := e.rec.Announcement
-		a.Endpoints, a.Services = slices.Clone(a.Endpoints), slices.Clone(a.Services)
+		a := cloned(e.rec.Announcement)
 		list = append(list, discovery.Member{
 			Record: discovery.Record{Identity: e.id, Seq: e.rec.Seq, Announcement: a},
 			State:  e.state,

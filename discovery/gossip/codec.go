@@ -3,6 +3,7 @@ package gossip
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 )
 
 // errMalformed is the only complaint about bytes from a peer: the details help
@@ -87,6 +88,17 @@ func (r *reader) block(limit int) []byte {
 	return r.take(n)
 }
 
+// addrPort reads an address behind its one-byte length, 4 or 16, and a port.
+func (r *reader) addrPort() netip.AddrPort {
+	addr, ok := netip.AddrFromSlice(r.take(int(r.u8())))
+	port := r.u16()
+	if !ok || addr.Is4In6() {
+		r.bad = true
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(addr, port)
+}
+
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
@@ -98,6 +110,12 @@ func printable(s string) bool {
 
 func appendText(b []byte, s string) []byte {
 	return append(append(b, byte(len(s))), s...)
+}
+
+func appendAddrPort(b []byte, e netip.AddrPort) []byte {
+	addr := e.Addr().Unmap().AsSlice()
+	b = append(append(b, byte(len(addr))), addr...)
+	return binary.BigEndian.AppendUint16(b, e.Port())
 }
 
 func appendBlock(b, v []byte) []byte {

@@ -16,6 +16,10 @@ func FuzzDecodeRecord(f *testing.F) {
 		Draining:  true,
 		ENI:       "eni-0",
 		Trust:     300,
+	}, {
+		Seen: whereabouts(2), Local: whereabouts(3), Direct: neighbours(3),
+	}, {
+		Streams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:443")}, Names: []string{"gw.example.com:51820"},
 	}} {
 		b, err := encodeRecord(record{ID: p.id.ID, Seq: 300, Floor: 9, Leaf: digest{1}, Whole: digest{byte(a.Trust)}, Announcement: a})
 		if err != nil {

@@ -44,7 +44,7 @@ type pen struct {
 // names a bound that the announcement breaks: at most 8 endpoints, 64 services
 // sorted by name, printable strings of at most 63 (names) or 64 characters.
 func (g *Gossip) Announce(a discovery.Announcement) error {
-	a.Endpoints, a.Services = slices.Clone(a.Endpoints), slices.Clone(a.Services)
+	a = cloned(a)
 	if err := checkAnnouncement(a); err != nil {
 		return fmt.Errorf("gossip: %w", err)
 	}
@@ -53,15 +53,26 @@ func (g *Gossip) Announce(a discovery.Announcement) error {
 		g.pen.mu.Unlock()
 		return nil
 	}
+	was := g.pen.content.Direct
 	g.pen.content, g.pen.has = a, true
 	g.pen.mu.Unlock()
-	return g.sign()
+	if err := g.sign(); err != nil {
+		return err
+	}
+	g.tellNeighbours(was, a.Direct)
+	return nil
 }
 
 func sameAnnouncement(a, b discovery.Announcement) bool {
-	same := slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Services, b.Services)
-	a.Endpoints, b.Endpoints, a.Services, b.Services = nil, nil, nil, nil
-	return same && reflect.DeepEqual(a, b)
+	return reflect.DeepEqual(cloned(a), cloned(b))
+}
+
+// cloned is a copy that shares no list with a; an empty list is nil.
+func cloned(a discovery.Announcement) discovery.Announcement {
+	a.Endpoints, a.Services = slices.Concat(a.Endpoints), slices.Concat(a.Services)
+	a.Seen, a.Local, a.Direct = slices.Concat(a.Seen), slices.Concat(a.Local), slices.Concat(a.Direct)
+	a.Streams, a.Names = slices.Concat(a.Streams), slices.Concat(a.Names)
+	return a
 }
 
 // sign writes the next record, keeps and broadcasts it.

@@ -57,10 +57,12 @@ func (g *Gossip) tellNow(s shout) {
 	g.wake(g.shouted)
 }
 
-// shout is a notice on its way to every living member, or to some.
+// shout is a notice on its way to every living member, or to some; or the own
+// record on its way to those that must not wait for gossip.
 type shout struct {
 	notice []byte
 	some   bool
+	to     []netip.Addr // of the own record
 	first  time.Time
 	told   int // times
 }
@@ -120,6 +122,9 @@ func (g *Gossip) newShouts(now time.Time) []shout {
 // shout tells one notice: by datagrams to the living, paced, or by streams to
 // the gateways. It reports whether to tell it again: streams are not lost.
 func (g *Gossip) shout(ctx context.Context, t *transport, s shout, p *pacer, calls *sync.WaitGroup) bool {
+	if s.to != nil {
+		return g.shoutRecord(ctx, t, s.to, p)
+	}
 	f := append(frame(g.tag, kindNotice), s.notice...)
 	if !g.fits(f) {
 		if s.some {

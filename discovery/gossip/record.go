@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"net/netip"
 
 	"drawbridge/discovery"
 )
@@ -16,6 +15,11 @@ import (
 // heard from others.
 const (
 	maxEndpoints = 8
+	maxSeen      = 4
+	maxLocal     = 8
+	maxDirect    = 60 // 4 bytes each: an entry of the tail has at most 255
+	maxStreams   = 4
+	maxNames     = 2
 	maxServices  = 64
 	maxName      = 63 // of a service: a DNS label (RFC 1035, section 2.3.4)
 	maxVersion   = 64
@@ -83,9 +87,7 @@ func encodeRecord(r record) ([]byte, error) {
 	}
 	b = append(b, flags, byte(len(r.Endpoints)))
 	for _, e := range r.Endpoints {
-		addr := e.Addr().Unmap().AsSlice()
-		b = append(append(b, byte(len(addr))), addr...)
-		b = binary.BigEndian.AppendUint16(b, e.Port())
+		b = appendAddrPort(b, e)
 	}
 	b = append(b, byte(len(r.Services)))
 	for _, s := range r.Services {
@@ -114,11 +116,7 @@ func decodeRecord(b []byte) (record, error) {
 	r.Boot = rd.u64()
 	r.Draining = rd.u8()&flagDraining != 0
 	for range rd.count(maxEndpoints) {
-		addr, ok := netip.AddrFromSlice(rd.take(int(rd.u8())))
-		if !ok || addr.Is4In6() {
-			return record{}, errMalformed
-		}
-		r.Endpoints = append(r.Endpoints, netip.AddrPortFrom(addr, rd.u16()))
+		r.Endpoints = append(r.Endpoints, rd.addrPort())
 	}
 	for range rd.count(maxServices) {
 		s := discovery.Service{Name: rd.text(maxName), Port: rd.u16()}
@@ -155,7 +153,7 @@ func checkAnnouncement(a discovery.Announcement) error {
 		return fmt.Errorf("announce: %d endpoints, at most %d", len(a.Endpoints), maxEndpoints)
 	}
 	for _, e := range a.Endpoints {
-		if !e.Addr().IsValid() || e.Addr().IsUnspecified() || e.Addr().Zone() != "" || e.Port() == 0 {
+		if !dialable(e) {
 			return fmt.Errorf("announce: bad endpoint %s", e)
 		}
 	}
@@ -175,7 +173,7 @@ func checkAnnouncement(a discovery.Announcement) error {
 	if len(a.Version) > maxVersion || !printable(a.Version) || len(a.ENI) > maxENI || !printable(a.ENI) {
 		return fmt.Errorf("announce: version or interface id is not 0-%d printable characters", maxVersion)
 	}
-	return nil
+	return checkWhereabouts(a)
 }
 
 // checks gives each service check its code on the wire.

@@ -108,6 +108,8 @@ func (p *Prober) pace(q *peer, now time.Time) time.Duration {
 	switch {
 	case q.mood == asking:
 		return min(echoEvery, p.cur.Interval)
+	case q.Every > 0:
+		return q.Every
 	case p.cur.OnDemand && (q.lastAt.IsZero() || now.Sub(q.lastAt) > demandFor):
 		return p.cur.IdleInterval
 	}
