@@ -57,7 +57,8 @@ bench: ## benchmarks of the rules and the decoders
 FUZZTIME ?= 10m
 STRANGERS := agent/enroll:FuzzQuestion agent/enroll:FuzzQuestionBody agent/enroll:FuzzHello agent/pki:FuzzVerify agent/pki:FuzzVerifyRenewal \
 	agent/pki:FuzzRollAdd discovery/awsid:FuzzParseProof discovery/awsid:FuzzAuthorization discovery/gossip:FuzzPacket discovery/gossip:FuzzPushPull \
-	discovery/gossip:FuzzWithNotices discovery/gossip:FuzzMerge discovery/probe:FuzzDecode discovery/probe:FuzzNote
+	discovery/gossip:FuzzWithNotices discovery/gossip:FuzzMerge discovery/probe:FuzzDecode discovery/probe:FuzzNote \
+	tunnel/stream:FuzzFrames
 
 .PHONY: fuzz
 fuzz: ## every decoder that a stranger or a hostile member reaches, FUZZTIME (10m) each

@@ -60,6 +60,12 @@ var floors = []floor{
 	},
 	{
 		name:  "3 ears and hands",
+		rooms: []string{"tunnel/stream"},
+		house: []string{"tunnel"},
+		never: []string{"github.com/", "golang.org/x/", "golang.zx2c4.com/", "gvisor.dev/"},
+	},
+	{
+		name:  "3 ears and hands",
 		rooms: []string{"tunnel/userspace", "tunnel/netstack", "tunnel/nft", "tunnel/internal/*"},
 		house: []string{"tunnel", "tunnel/internal/*"},
 		never: []string{"github.com/aws/", "github.com/hashicorp/"},

@@ -147,13 +147,14 @@ func writePeer(b *strings.Builder, k tunnel.Key, lines []string) {
 }
 
 // endpointAgain is the address for a peer that is removed and added again: the
-// wish's if it changed, else where the peer was last heard, else the wish's.
+// wish's if it changed, else where the peer was last heard, else the wish's. A
+// stream is never what was learned: the wish says whether there is one.
 func endpointAgain(o, n *tunnel.Peer, learned func(tunnel.Key) netip.AddrPort) netip.AddrPort {
-	if n.Endpoint.IsValid() && n.Endpoint != o.Endpoint {
+	if n.Endpoint.IsValid() && (n.Endpoint != o.Endpoint || tunnel.Streamed(n.Endpoint)) {
 		return n.Endpoint
 	}
 	if learned != nil {
-		if a := learned(n.Key); a.IsValid() {
+		if a := learned(n.Key); a.IsValid() && !tunnel.Streamed(a) {
 			return a
 		}
 	}

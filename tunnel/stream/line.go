@@ -1,0 +1,210 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"drawbridge/tunnel"
+)
+
+// line is one wished stream: the leg to the device, the leg to the peer by UDP,
+// and the connection, while there is one.
+type line struct {
+	carrier *Carrier
+	wish    tunnel.Stream // but To, which may change
+	leg     *leg
+	udp     *leg
+	ctx     context.Context // of this line
+	cancel  context.CancelFunc
+
+	mu     sync.Mutex // guards the fields below
+	link   *link      // nil: none
+	way    way
+	held   []byte // frames that wait for the end of a trial, the trial's first
+	heldN  int
+	status tunnel.StreamStatus
+}
+
+func newLine(ctx context.Context, c *Carrier, s tunnel.Stream) (*line, error) {
+	l := &line{carrier: c, wish: s, held: make([]byte, 0, maxHeld)}
+	var err error
+	if l.leg, err = loopback(ctx, c.opts.Device); err != nil {
+		return nil, err
+	}
+	if l.udp, err = outside(ctx, s.UDP); err != nil {
+		l.leg.Close()
+		return nil, err
+	}
+	l.ctx, l.cancel = context.WithCancel(ctx)
+	l.status = tunnel.StreamStatus{Key: s.Key, To: s.To, Local: l.leg.addr(), Since: time.Now(), Err: "not connected yet"}
+	return l, nil
+}
+
+// stop ends the line at once; run returns soon after.
+func (l *line) stop() {
+	l.cancel()
+	l.leg.Close()
+	l.udp.Close()
+}
+
+// run carries datagrams until stop or the end of the carrier's context.
+func (l *line) run() {
+	defer l.stop()
+	defer context.AfterFunc(l.ctx, l.stop)()
+	var ways sync.WaitGroup
+	defer ways.Wait()
+	ways.Go(l.send)
+	ways.Go(l.hear)
+	l.connect()
+}
+
+// send takes what the device sends to wherever it goes. No lock is held while
+// it writes to a connection.
+func (l *line) send() {
+	batch := make([]byte, batchCap)
+	spare := make([]byte, 0, maxHeld)
+	n := 0
+	count := func([]byte) { n++ }
+	for {
+		size, err := l.leg.Read(batch[headerLen : headerLen+maxDatagram])
+		if errors.Is(err, os.ErrDeadlineExceeded) { // of a trial
+			spare = l.flush(spare)
+			continue
+		}
+		if gone(err) {
+			return
+		}
+		d := batch[headerLen : headerLen+size]
+		if err != nil || !plausible(d) {
+			continue // the device is away for a moment
+		}
+		to, full := l.choose(d)
+		if full {
+			spare = l.flush(spare)
+		}
+		if to != nil {
+			n = 1
+			end := l.leg.gather(batch, size, count)
+			l.put(to, batch[:end], n)
+		}
+	}
+}
+
+// put writes frames with n datagrams.
+func (l *line) put(to *link, frames []byte, n int) {
+	if to.write(frames) == nil {
+		l.carrier.c.out.Add(uint64(n))
+	}
+}
+
+// choose sends a datagram by UDP or holds it back, or names the connection that
+// it goes into, with those that came behind it. full: what is held goes first.
+func (l *line) choose(d []byte) (to *link, full bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.way.udp
+	c := l.way.out(time.Now(), d, l.link != nil)
+	if was && !l.way.udp {
+		l.carrier.c.relapses.Add(1)
+		l.carrier.log.Info("udp fell silent again", "peer", l.wish.Key, "endpoint", l.wish.UDP)
+		poke(l.carrier.changed)
+	}
+	switch c {
+	case toUDP:
+		_, _ = l.udp.Write(d) // lost, as UDP loses
+		return nil, false
+	case toTrial:
+		l.carrier.c.trials.Add(1)
+		_, _ = l.udp.Write(d)
+		_ = l.leg.SetReadDeadline(time.Now().Add(trialHold))
+		fallthrough
+	case toHold:
+		if len(l.held)+headerLen+len(d) <= maxHeld {
+			l.held = append(append(l.held, byte(len(d)>>8), byte(len(d))), d...)
+			l.heldN++
+			return nil, false
+		}
+		return l.link, true
+	}
+	return l.link, false
+}
+
+// flush ends a trial that got no answer: what was held goes into the stream. It
+// takes an empty buffer and gives one back.
+func (l *line) flush(spare []byte) []byte {
+	l.mu.Lock()
+	frames, n, to := l.held, l.heldN, l.link
+	l.held, l.heldN, l.way.holding = spare[:0], 0, false
+	_ = l.leg.SetReadDeadline(time.Time{})
+	l.mu.Unlock()
+	if to != nil && n > 0 {
+		l.put(to, frames, n)
+	}
+	return frames[:0]
+}
+
+// hear takes what the peer sends by UDP to the device.
+func (l *line) hear() {
+	buf := make([]byte, maxDatagram)
+	for {
+		n, err := l.udp.Read(buf)
+		if gone(err) {
+			return
+		}
+		if err != nil || !plausible(buf[:n]) {
+			continue
+		}
+		l.answered(buf[:n])
+		_, _ = l.leg.Write(buf[:n])
+	}
+}
+
+// answered notes a datagram by UDP. At the end of a trial that it ends, what is
+// held goes out by UDP, but for the first, which went already.
+func (l *line) answered(d []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.way.answered(time.Now(), d) {
+		return
+	}
+	for i, b := 0, l.held; len(b) > headerLen; i++ {
+		end := headerLen + int(b[0])<<8 + int(b[1])
+		if i > 0 {
+			_, _ = l.udp.Write(b[headerLen:end])
+		}
+		b = b[end:]
+	}
+	l.held, l.heldN = l.held[:0], 0
+	_ = l.leg.SetReadDeadline(time.Time{})
+	l.carrier.c.returns.Add(1)
+	l.carrier.log.Info("udp works again", "peer", l.wish.Key, "endpoint", l.wish.UDP)
+	poke(l.carrier.changed)
+}
+
+// report is the status now.
+func (l *line) report() tunnel.StreamStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.way.judge(now)
+	st := l.status
+	st.UDP = l.way.settled(now)
+	return st
+}
+
+// redirect changes where the stream goes to. The next dial goes there, at its time.
+func (l *line) redirect(to netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.status.To == to {
+		return
+	}
+	l.status.To = to
+	if l.link != nil {
+		abort(l.link.Conn)
+	}
+}
