@@ -130,11 +130,12 @@ func (s *Server) advance(g *guest) error {
 
 // serve handles one connection, to its end.
 func (s *Server) serve(ctx context.Context, g *guest, conf *tls.Config) {
-	defer s.limit.leave(g)
 	defer g.cut()
-	defer g.rest()
-	defer g.dropHello()
-	err := s.attend(ctx, g, conf)
+	tc, err := s.receive(ctx, g, conf)
+	if tc != nil {
+		s.stream(ctx, tc, g)
+		return
+	}
 	if err == nil {
 		s.limit.counts[countAnswered].Add(1)
 		return
@@ -143,36 +144,54 @@ func (s *Server) serve(ctx context.Context, g *guest, conf *tls.Config) {
 	s.log.Debug("enrolment connection", "endpoint", g.from, "reason", g.why, "err", err)
 }
 
+// receive is a guest's whole stay in the rooms. A connection that is for a
+// stream lives on after it.
+func (s *Server) receive(ctx context.Context, g *guest, conf *tls.Config) (stream *tls.Conn, err error) {
+	defer s.limit.leave(g)
+	tc, err := s.attend(ctx, g, conf)
+	g.dropHello()
+	g.rest()
+	if err == nil && isStream(tc) {
+		g.handOver()
+		return tc, nil
+	}
+	g.cut()
+	return nil, err
+}
+
 // attend takes a guest through its phases.
-func (s *Server) attend(ctx context.Context, g *guest, conf *tls.Config) error {
-	if err := g.readHello(); err != nil {
-		return err
+func (s *Server) attend(ctx context.Context, g *guest, conf *tls.Config) (*tls.Conn, error) {
+	if err := g.readHello(s.opts.Streams != nil); err != nil {
+		return nil, err
 	}
 	g.begin(phaseTurn, handshakeTime)
 	if err := s.advance(g); err != nil {
-		return err
+		return nil, err
 	}
 	if err := g.work(); err != nil {
-		return err
+		return nil, err
 	}
 	g.phase.Store(phaseHandshake)
 	if err := s.advance(g); err != nil {
-		return err
+		return nil, err
 	}
 	tc := tls.Server(g, conf)
 	if err := tc.HandshakeContext(context.WithoutCancel(ctx)); err != nil { // cut ends it
 		_ = g.fail(countFailedHandshake)
-		return err
+		return nil, err
 	}
 	s.limit.counts[countHandshakes].Add(1)
+	if isStream(tc) {
+		return tc, nil
+	}
 	g.begin(phaseQuestion, questionTime)
 	if err := s.exchange(ctx, tc, g.from); err != nil {
 		_ = g.fail(countFailedQuestion)
-		return err
+		return nil, err
 	}
 	_ = tc.CloseWrite() // the answer is out
 	g.farewell()
-	return nil
+	return tc, nil
 }
 
 // tlsConfig is for all connections. Nothing that is said here must stay secret
@@ -185,5 +204,6 @@ func (s *Server) tlsConfig() *tls.Config {
 		NextProtos:             []string{protoALPN},
 		SessionTicketsDisabled: true,
 		GetCertificate:         s.certificate,
+		GetConfigForClient:     s.configFor,
 	}
 }

@@ -258,11 +258,11 @@ func TestCountersHaveNames(t *testing.T) {
 func TestCheckHello(t *testing.T) {
 	hello := recordedHello()
 	for n := range hello {
-		if whole, why := checkHello(hello[:n]); whole || why != countNone {
+		if whole, why := checkHello(hello[:n], false); whole || why != countNone {
 			t.Fatalf("%d of %d bytes: %v %v", n, len(hello), whole, why)
 		}
 	}
-	if whole, why := checkHello(append(bytes.Clone(hello), 20, 3, 3, 0, 1, 1)); !whole || why != countNone {
+	if whole, why := checkHello(append(bytes.Clone(hello), 20, 3, 3, 0, 1, 1), false); !whole || why != countNone {
 		t.Errorf("a good one: %v %v", whole, why)
 	}
 	change := func(at int, b byte) []byte {
@@ -285,7 +285,7 @@ func TestCheckHello(t *testing.T) {
 		"and another one": {change(8, hello[8]-1), countNotTLS},
 		"not our ALPN":    {bytes.ReplaceAll(hello, []byte(protoALPN), []byte("http/1.1 and more..")), countOtherProtocol},
 	} {
-		if whole, why := checkHello(tt.b); whole || why != tt.want {
+		if whole, why := checkHello(tt.b, false); whole || why != tt.want {
 			t.Errorf("%s: %v %v", name, whole, why)
 		}
 	}
@@ -296,15 +296,15 @@ func FuzzHello(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n"), 1)
 	f.Add([]byte{22, 3, 1, 0, 4, 1, 0, 0, 0}, 7)
 	f.Fuzz(func(t *testing.T, b []byte, cut int) {
-		whole, why := checkHello(b)
-		if whole && (why != countNone || len(b) < 9 || !bytes.Contains(b, []byte(protoALPN))) {
+		whole, why := checkHello(b, true)
+		if whole && (why != countNone || len(b) < 9 || !bytes.Contains(b, []byte(protoALPN)) && !bytes.Contains(b, []byte(StreamALPN))) {
 			t.Fatalf("passed, %v", why)
 		}
 		// More bytes change no decision, but perhaps its reason.
 		if cut < 0 || cut > len(b) {
 			return
 		}
-		early, soon := checkHello(b[:cut])
+		early, soon := checkHello(b[:cut], true)
 		if soon != countNone && why == countNone || early && !whole {
 			t.Fatalf("%v %v after %d bytes, %v %v after all", early, soon, cut, whole, why)
 		}

@@ -26,6 +26,7 @@ const (
 	countSlowQuestion          // no whole question, or the answer not taken, in time
 	countFailedHandshake       // TLS does not go on
 	countFailedQuestion        // a frame that deserves no answer
+	countStreams               // handed over, to carry a member's datagrams
 	counts
 )
 
@@ -36,6 +37,7 @@ var countNames = [counts]string{
 	countNotTLS:      "refused-not-tls", countOtherProtocol: "refused-other-protocol", countOversized: "refused-oversized",
 	countDribble: "refused-dribble", countSlowHello: "refused-slow-hello", countSlowHandshake: "refused-slow-handshake",
 	countSlowQuestion: "refused-slow-question", countFailedHandshake: "refused-handshake", countFailedQuestion: "refused-question",
+	countStreams: "streams",
 }
 
 // Error makes a count the error that ends a connection.
@@ -46,8 +48,8 @@ type counters [counts]atomic.Uint64
 
 // Counters returns what the enrolment port has seen since the start, by name:
 // refused-source, -network and -full are those that were turned away at the
-// door; all others are accepted, and end as answered, evicted, hung-up or one
-// of the further refused ones.
+// door; all others are accepted, and end as answered, streams, evicted, hung-up or
+// one of the further refused ones.
 func (s *Server) Counters() map[string]uint64 {
 	out := make(map[string]uint64, counts)
 	for c := countNone + 1; c < counts; c++ {

@@ -69,6 +69,10 @@
 // It certifies itself with that, and sends its certificate in a second frame,
 // so that the mesh can be told of it.
 //
+// The same port takes members' connections for streams of datagrams, told apart
+// by their protocol (ALPN): TLS with certificates on both sides, and within the
+// limits of the door until that is done. Then they are handed over.
+//
 // # What a stranger can cost
 //
 // Whoever has neither token nor certificate costs the TLS handshake, within the

@@ -33,14 +33,18 @@ func newServing(t testing.TB) *serving {
 	return newServingAt(t, "127.0.0.1:0")
 }
 
-func newServingAt(t testing.TB, addr string) *serving {
+func newServingAt(t testing.TB, addr string, change ...func(*lab, *Options)) *serving {
 	t.Helper()
 	l := newLab(t)
+	o := Options{Dir: l.dir}
+	for _, c := range change {
+		c(l, &o)
+	}
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &serving{lab: l, srv: NewServer(Options{Dir: l.dir}), addr: ln.Addr().String()}
+	s := &serving{lab: l, srv: NewServer(o), addr: ln.Addr().String()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.srv.Run(ctx, ln) }()

@@ -58,6 +58,7 @@ type guest struct {
 	unread  []byte // of hello
 	reads   int
 	meter   meter
+	handed  bool // it is no guest any more: no bounds of ours
 }
 
 func newGuest(conn net.Conn, turns *turnstile, now time.Time) *guest {
@@ -79,6 +80,9 @@ func (g *guest) begin(p phase, limit time.Duration) {
 
 // Read is for TLS. When it returns bytes, it is this guest's turn.
 func (g *guest) Read(b []byte) (int, error) {
+	if g.handed {
+		return g.Conn.Read(b)
+	}
 	if len(g.unread) > 0 {
 		return g.replay(b), nil
 	}
@@ -105,6 +109,9 @@ func (g *guest) receive(b []byte) (int, error) {
 
 // Write is for TLS. It ends the turn.
 func (g *guest) Write(b []byte) (int, error) {
+	if g.handed {
+		return g.Conn.Write(b)
+	}
 	g.rest()
 	if g.phase.Load() == phaseQuestion && !g.told {
 		g.told = true

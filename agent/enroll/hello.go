@@ -21,7 +21,7 @@ var helloBuffers = sync.Pool{New: func() any { return new([maxHello]byte) }}
 
 // readHello reads the whole ClientHello and checks that it is one of ours,
 // before anything is computed or set up for it. dropHello must follow.
-func (g *guest) readHello() error {
+func (g *guest) readHello(streams bool) error {
 	g.hello = helloBuffers.Get().(*[maxHello]byte)
 	buf, n := g.hello[:], 0
 	for reads := range maxHelloReads {
@@ -30,7 +30,7 @@ func (g *guest) readHello() error {
 			return err
 		}
 		n += m
-		whole, why := checkHello(buf[:n])
+		whole, why := checkHello(buf[:n], streams)
 		if why != countNone {
 			return g.fail(why)
 		}
@@ -64,8 +64,8 @@ func (g *guest) dropHello() {
 
 // checkHello looks at the first bytes of a connection: a TLS record that holds
 // one whole ClientHello (RFC 8446, sections 4 and 5.1) with our protocol in
-// it. It refuses as early as the bytes allow.
-func checkHello(b []byte) (whole bool, why count) {
+// it, or that of streams. It refuses as early as the bytes allow.
+func checkHello(b []byte, streams bool) (whole bool, why count) {
 	const handshake, clientHello, headers = 22, 1, 5 + 4
 	if len(b) > 0 && b[0] != handshake || len(b) > 1 && b[1] != 3 || len(b) > 5 && b[5] != clientHello {
 		return false, countNotTLS
@@ -83,7 +83,7 @@ func checkHello(b []byte) (whole bool, why count) {
 		return false, countNotTLS // a part of one, or more than one
 	case len(b) < size:
 		return false, countNone
-	case !bytes.Contains(b[headers:size], []byte(protoALPN)):
+	case !bytes.Contains(b[headers:size], []byte(protoALPN)) && !(streams && bytes.Contains(b[headers:size], []byte(StreamALPN))):
 		return false, countOtherProtocol
 	}
 	return true, countNone

@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -55,10 +56,25 @@ type Options struct {
 	AWS      func(ctx context.Context, proof, challenge []byte) (AWSCaller, error)
 	AWSRules []AWSRule // the first that fits counts
 
+	// Streams takes connections that carry members' datagrams, and leave
+	// enrolment at this door. Nil: none.
+	Streams *Streams
+
 	// History takes audit events. Nil: they are appended to the journal of the
 	// state directory.
 	History func(history.Event)
 	Logger  *slog.Logger
+}
+
+// Streams are where connections with [StreamALPN] go.
+type Streams struct {
+	// Verify decides on the certificates that a node presents, its own first:
+	// whose they are, and whether it may have a stream. It may be called several
+	// times at once.
+	Verify func(presented [][]byte) (discovery.Identity, error)
+	// Serve has the connection until it returns, which it must do soon after ctx
+	// has ended. NetConn leads from conn down to the TCP connection.
+	Serve func(ctx context.Context, conn net.Conn, id discovery.Identity, from netip.AddrPort)
 }
 
 // AWSCaller is who AWS says that a proof comes from.
