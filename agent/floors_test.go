@@ -112,7 +112,8 @@ var floors = []floor{
 	{
 		name:  "6 street",
 		rooms: []string{"deploy/lab"},
-		house: []string{"agent/api", "agent/config", "agent/enroll", "agent/pki", "discovery", "discovery/cloudtest"},
+		// The backends, because it measures them without an agent.
+		house: []string{"agent/api", "agent/config", "agent/enroll", "agent/pki", "discovery", "discovery/cloudtest", "tunnel", "tunnel/netstack", "tunnel/userspace"},
 	},
 	{
 		name:  "6 street",

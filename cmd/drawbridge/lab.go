@@ -21,6 +21,8 @@ type labFlags struct {
 	mode string
 	dir  string
 	json bool
+
+	keepUser bool // see lab.Enter
 }
 
 func (f *labFlags) add(cmd *cobra.Command, json bool) {
@@ -83,7 +85,7 @@ func labStand(cmd *cobra.Command, f labFlags, progress io.Writer) (opts lab.Opti
 		fmt.Fprintf(progress, "namespaces are not to be had here, so this is the loopback ground: %s\n", why)
 	}
 	if mode == lab.Namespaces && !lab.Inside() {
-		code, err := lab.Enter(cmd.Context(), os.Args[1:])
+		code, err := lab.Enter(cmd.Context(), os.Args[1:], f.keepUser)
 		if err == nil && code != 0 {
 			err = &exitError{code: code}
 		}
@@ -217,9 +219,13 @@ worst of each figure with the command that repeats them.
   rest          what agents use while nobody asks, watched for --for
   throughput    one TCP stream through two agents against bare wireguard-go on
                 the same hosts and path, in turns (namespaces only)
+  overlay       one tunnel against others on two hosts with a cable between: ours
+                on TUN and on netstack, bare wireguard-go, and what make peers
+                has built (namespaces only)
   all           each of them, with its own defaults`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			progress := cmd.ErrOrStderr()
+			f.keepUser = lab.MeasuresKernel(args[0])
 			opts, entered, err := labStand(cmd, f, progress)
 			if entered || err != nil {
 				return err
@@ -242,10 +248,11 @@ worst of each figure with the command that repeats them.
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, throughput 5)")
+	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, throughput 5, overlay 5)")
 	cmd.Flags().IntVar(&m.Percent, "pct", 10, "packets lost each way, percent (loss)")
 	cmd.Flags().DurationVar(&m.For, "for", 0, "how long (default: loss 10m, rest 1m, joins 20s, flood 20s)")
 	cmd.Flags().IntVar(&m.Joiners, "joiners", 8, "how many hosts join at once (joins)")
+	cmd.Flags().StringSliceVar(&m.Only, "only", nil, "tunnels whose names hold one of these words (overlay; default: all)")
 	cmd.Flags().IntVar(&m.Connections, "connections", 10_000, "how many hostile connections (flood)")
 	return cmd
 }
@@ -253,7 +260,7 @@ worst of each figure with the command that repeats them.
 // labDefaults fills what the command line left open.
 func labDefaults(cmd *cobra.Command, name string, m lab.Measure) lab.Measure {
 	if !cmd.Flags().Changed("runs") {
-		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5}[name]
+		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5, "overlay": 5}[name]
 	}
 	if !cmd.Flags().Changed("for") {
 		m.For = map[string]time.Duration{"loss": 10 * time.Minute, "rest": time.Minute, "joins": 20 * time.Second, "flood": 20 * time.Second}[name]
@@ -352,6 +359,54 @@ func labRoles() []*cobra.Command {
 			Use: "bare-wireguard FILE", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return lab.ServeBareWireGuard(cmd.Context(), args[0], cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "overlay-end FILE", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return lab.ServeOverlayEnd(cmd.Context(), args[0], cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "serve-track ADDR:PORT", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				addr, err := netip.ParseAddrPort(args[0])
+				if err != nil {
+					return usageError(err)
+				}
+				return lab.ServeTrack(cmd.Context(), addr)
+			},
+		},
+		{
+			Use: "fetch URL", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return lab.Fetch(cmd.Context(), args[0], cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "ping ADDR EVERY FOR", Args: cobra.ExactArgs(3),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				addr, err := netip.ParseAddr(args[0])
+				every, err1 := time.ParseDuration(args[1])
+				d, err2 := time.ParseDuration(args[2])
+				if err := errors.Join(err, err1, err2); err != nil {
+					return usageError(err)
+				}
+				return lab.Ping(cmd.Context(), addr, every, d, cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "pour ADDR:PORT SIZE FOR BURST EVERY", Args: cobra.ExactArgs(5),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				addr, err := netip.ParseAddrPort(args[0])
+				size, err1 := strconv.Atoi(args[1])
+				d, err2 := time.ParseDuration(args[2])
+				burst, err3 := strconv.Atoi(args[3])
+				every, err4 := time.ParseDuration(args[4])
+				if err := errors.Join(err, err1, err2, err3, err4); err != nil {
+					return usageError(err)
+				}
+				return lab.Pour(cmd.Context(), addr, size, d, burst, every, cmd.OutOrStdout())
 			},
 		},
 		{

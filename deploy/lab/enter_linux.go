@@ -22,13 +22,25 @@ const insideEnv = "DRAWBRIDGE_LAB_INSIDE"
 // Inside reports whether this process runs in the lab's own user namespace.
 func Inside() bool { return os.Getenv(insideEnv) == "1" && os.Getpid() == 1 }
 
+// keepUserEnv marks a process that Enter started without a user namespace.
+const keepUserEnv = "DRAWBRIDGE_LAB_KEEP_USER"
+
 // Enter runs this program again with args in fresh user, network, mount and
 // PID namespaces, where it is root, and waits for it. Signals are passed on;
 // when either process dies, everything in the PID namespace dies with it. It
 // returns the exit code. An error matching [ErrRefused] means that the kernel
 // does not allow it.
-func Enter(ctx context.Context, args []string) (int, error) {
+//
+// Who is root stays the same root if keepUser is set, and may force what a
+// user namespace may not, as a daemon of the system would: large socket
+// buffers above all. For others it changes nothing.
+func Enter(ctx context.Context, args []string, keepUser bool) (int, error) {
 	cmd, err := insideCommand(ctx, args)
+	if keepUser && os.Geteuid() == 0 && err == nil {
+		cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = nil, nil
+		cmd.Env = append(cmd.Env, keepUserEnv+"=1")
+	}
 	if err != nil {
 		return 1, err
 	}

@@ -5,6 +5,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"runtime"
@@ -17,7 +18,7 @@ func Inside() bool { return false }
 var ProbeArgs = []string{"lab", "probe-namespaces"}
 
 // Enter is refused: namespaces are a thing of Linux.
-func Enter(context.Context, []string) (int, error) { return 1, refusedHere() }
+func Enter(context.Context, []string, bool) (int, error) { return 1, refusedHere() }
 
 // CheckNamespaces is refused: namespaces are a thing of Linux.
 func CheckNamespaces(context.Context) error { return refusedHere() }
@@ -39,3 +40,7 @@ func refusedHere() error {
 func routeVia(netip.Prefix, netip.Addr) error { return refusedHere() }
 
 func addressLink(string, netip.Prefix) error { return refusedHere() }
+
+func newCable() (ground, error) { return nil, refusedHere() }
+
+func forceReadBuffer(c *net.UDPConn, size int) error { return c.SetReadBuffer(size) }

@@ -18,6 +18,7 @@ type Measure struct {
 	For         time.Duration // flood, joins, loss, rest
 	Joiners     int           // joins: at once
 	Connections int           // flood
+	Only        []string      // overlay: tunnels whose names hold one of these; nil: all
 	Command     []string      // printed with the figures, so that they can be repeated
 }
 
@@ -32,10 +33,17 @@ var measures = map[string]func(context.Context, Options, Measure, *Report) error
 	"revoke":       measureRevoke,
 	"joins":        measureJoins,
 	"flood":        measureFlood,
+	"overlay":      measureOverlay,
 }
 
 // Measures are the names that RunMeasure knows, sorted.
 func Measures() []string { return slices.Sorted(maps.Keys(measures)) }
+
+// MeasuresKernel tells measurements that should have the rights of a daemon,
+// where the user has them: what the kernel does for it is part of the figure.
+func MeasuresKernel(name string) bool {
+	return slices.Contains([]string{"overlay", "forward", "peers"}, name)
+}
 
 // RunMeasure makes one measurement. The report is complete also when the error
 // says that it could not be finished. An error matching [ErrNeedsNamespaces]

@@ -210,10 +210,10 @@ func drawOf(st Stream, cpu time.Duration) draw {
 	return d
 }
 
-func (s *scene) cpuOf(daemons []string) (time.Duration, error) {
+func (l *Lab) cpuOf(daemons []string) (time.Duration, error) {
 	var sum time.Duration
 	for _, name := range daemons {
-		u, err := s.usageOf(name)
+		u, err := l.usageOf(name)
 		if err != nil {
 			return 0, err
 		}
@@ -262,17 +262,23 @@ func (s *scene) raiseBare(ctx context.Context, p pair, mtu int) (down func() err
 }
 
 // startBare starts one end and waits until it is up.
-func (s *scene) startBare(ctx context.Context, host string, p barePlan) error {
-	b, err := json.Marshal(p)
+func (l *Lab) startBare(ctx context.Context, host string, p barePlan) error {
+	return l.startEnd(ctx, host, bareName(host), p, "bare-wireguard")
+}
+
+// startEnd starts one end of a tunnel with its plan in a file, and waits for
+// the line that says it is up.
+func (l *Lab) startEnd(ctx context.Context, host, name string, plan any, verb string) error {
+	b, err := json.Marshal(plan)
 	if err != nil {
-		return fmt.Errorf("write bare plan of %s: %w", host, err)
+		return fmt.Errorf("write plan of %s: %w", name, err)
 	}
-	file := filepath.Join(s.dir, bareName(host)+".json")
+	file := filepath.Join(l.dir, name+".json")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
-		return fmt.Errorf("write bare plan of %s: %w", host, err)
+		return fmt.Errorf("write plan of %s: %w", name, err)
 	}
 	up := newSignalLine()
-	pr, err := s.crew.start(order{name: bareName(host), host: host, args: []string{"lab", "bare-wireguard", file}, stdout: up})
+	pr, err := l.crew.start(order{name: name, host: host, args: []string{"lab", verb, file}, stdout: up})
 	if err != nil {
 		return err
 	}
@@ -280,13 +286,13 @@ func (s *scene) startBare(ctx context.Context, host string, p barePlan) error {
 	case <-up.seen:
 		return nil
 	case <-pr.done:
-		return fmt.Errorf("bare wireguard on %s has ended: %w\n%s", host, pr.err, logTail(pr.log))
+		return fmt.Errorf("%s has ended: %w\n%s", name, pr.err, logTail(pr.log))
 	case <-time.After(processPatience):
-		err = fmt.Errorf("bare wireguard on %s is not up after %s\n%s", host, processPatience, logTail(pr.log))
+		err = fmt.Errorf("%s is not up after %s\n%s", name, processPatience, logTail(pr.log))
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	return errors.Join(err, s.crew.kill(bareName(host)))
+	return errors.Join(err, l.crew.kill(name))
 }
 
 // signalLine is a process's standard output of which only the first line

@@ -101,7 +101,7 @@ func (d *Device) Status(context.Context) (tunnel.Status, error) {
 		return s, nil
 	}
 	var err error
-	s.MTU = d.last.MTU
+	s.MTU, s.Offload = d.last.MTU, d.wg.Offload()
 	s.ListenPort, s.Peers, err = d.wg.Status()
 	return s, err
 }

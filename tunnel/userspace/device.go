@@ -137,6 +137,7 @@ func (d *Device) Status(context.Context) (tunnel.Status, error) {
 		return s, nil
 	}
 	var err error
+	s.Offload = d.wg.Offload()
 	if s.ListenPort, s.Peers, err = d.wg.Status(); err != nil {
 		return s, err
 	}

@@ -9,18 +9,19 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
 	"drawbridge/tunnel"
+	"drawbridge/tunnel/internal/bind"
 	"drawbridge/tunnel/internal/uapi"
 )
 
 // Engine is a running WireGuard device. Methods may be called from several
 // goroutines.
 type Engine struct {
-	dev *device.Device
+	dev  *device.Device
+	bind *bind.Bind
 
 	mu   sync.Mutex     // guards last
 	last *tunnel.Config // the wish in force; nil: unknown
@@ -36,7 +37,8 @@ func Start(t tun.Device, c tunnel.Config, log *slog.Logger) (*Engine, error) {
 	if err := uapi.Check(&c); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	e := &Engine{dev: device.NewDevice(t, conn.NewDefaultBind(), logger(log))}
+	b := bind.New()
+	e := &Engine{dev: device.NewDevice(t, b, logger(log)), bind: b}
 	if err := e.dev.IpcSet(uapi.Set(nil, &c, nil)); err != nil {
 		e.dev.Close()
 		return nil, fmt.Errorf("configure wireguard: %w", err)
@@ -118,6 +120,9 @@ func (e *Engine) Status() (port uint16, peers []tunnel.PeerStatus, err error) {
 	}
 	return uapi.Get(text)
 }
+
+// Offload says whether the UDP socket moves bursts; see [tunnel.Status].
+func (e *Engine) Offload() string { return e.bind.Offload() }
 
 // Dead reports that the device closed itself, because its tun.Device ended.
 func (e *Engine) Dead() bool {
