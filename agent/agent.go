@@ -105,7 +105,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 
 	// The tunnel first: everything else speaks through it.
-	if a.tunnel, err = choose(a.set.Backend, a.set.Interface, a.id.node.Prefix, a.id.self.Role, a.log); err != nil {
+	if a.tunnel, err = choose(a.set.Backend, a.set.Interface, a.id.node.Prefix, a.forwards(), a.log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.tunnel.device.Close()) }()
@@ -215,6 +215,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	g.start(ctx, a.prober)
 	g.start(ctx, a.gossip)
 	g.start(ctx, &deviceEar{device: a.tunnel.device, world: a.world, dir: a.dir, log: a.log, known: remembered})
+	if a.tunnel.iface != "" {
+		g.start(ctx, hostEar{wish: a.hostWish(), world: a.world, log: a.log.With("room", "conflict")})
+	}
 	g.start(ctx, checker)
 	g.start(ctx, named{"history", a.trust.scribe})
 	g.start(ctx, a.trust)
@@ -267,6 +270,7 @@ func (a *Agent) settings() decide.Settings {
 	tables := slices.Sorted(slices.Values(a.set.AWS.RouteTables))
 	return decide.Settings{
 		Mesh: a.id.node.Prefix, Routes: routes, Tables: tables, Control: control,
+		Mesh6: tunnel.Mesh6(a.id.node.Mesh, a.id.node.Prefix), Advertise: a.set.Advertise,
 		Interface: a.tunnel.iface, MTU: a.set.MTU, Timing: decide.Timing(a.set.Timing),
 	}
 }

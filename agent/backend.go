@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 
-	"drawbridge/discovery"
 	"drawbridge/tunnel"
+	"drawbridge/tunnel/conflict"
 	"drawbridge/tunnel/netstack"
 	"drawbridge/tunnel/nft"
 	"drawbridge/tunnel/userspace"
@@ -21,8 +21,7 @@ type chosen struct {
 }
 
 // choose picks the backend: what is configured, or the best that works here.
-func choose(want tunnel.Backend, iface string, mesh netip.Prefix, role discovery.Role, log *slog.Logger) (chosen, error) {
-	forward := role == discovery.RoleGateway
+func choose(want tunnel.Backend, iface string, mesh netip.Prefix, forward bool, log *slog.Logger) (chosen, error) {
 	why := "configured"
 	if want == tunnel.Auto || want == "" {
 		if err := userspace.Available(); err != nil {
@@ -49,13 +48,13 @@ func choose(want tunnel.Backend, iface string, mesh netip.Prefix, role discovery
 	}
 }
 
-// Conflict says whether this host's routes leave room for the mesh prefix. It
-// is nil where no TUN device can be made: a stack of our own has its own routes.
+// Conflict says whether this host's routes, and other overlays on it, leave room
+// for the mesh prefix. It is nil where no TUN device can be made: a stack of our own has its own routes.
 func Conflict(mesh netip.Prefix) error {
 	if userspace.Available() != nil {
 		return nil
 	}
-	return userspace.Clash(mesh, DefaultInterface)
+	return conflict.Mesh(mesh, DefaultInterface)
 }
 
 // DefaultInterface is the system interface of the TUN backend.

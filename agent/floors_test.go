@@ -66,7 +66,7 @@ var floors = []floor{
 	},
 	{
 		name:  "3 ears and hands",
-		rooms: []string{"tunnel/userspace", "tunnel/netstack", "tunnel/nft", "tunnel/internal/*"},
+		rooms: []string{"tunnel/userspace", "tunnel/netstack", "tunnel/nft", "tunnel/conflict", "tunnel/internal/*"},
 		house: []string{"tunnel", "tunnel/internal/*"},
 		never: []string{"github.com/aws/", "github.com/hashicorp/"},
 	},

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type hands struct {
 // wishes are the parts of the last plan that were handed over.
 type wishes struct {
 	peers    []tunnel.Peer
+	behind   []netip.Prefix
 	filter   *tunnel.Filter
 	forwards []tunnel.Forward
 	probe    *discovery.ProbeWish
@@ -49,10 +51,17 @@ type wishes struct {
 
 // act hands over what changed. A nil part of the plan keeps what is there.
 func (h *hands) act(s *decide.Snapshot, p *decide.Plan) {
-	if p.Peers != nil && !reflect.DeepEqual(p.Peers, h.last.peers) {
+	peers := p.Peers != nil && !reflect.DeepEqual(p.Peers, h.last.peers)
+	behind := p.Behind != nil && !slices.Equal(p.Behind, h.last.behind)
+	if peers {
 		h.last.peers = p.Peers
+	}
+	if behind {
+		h.last.behind = p.Behind
+	}
+	if (peers || behind) && h.last.peers != nil {
 		c := h.config
-		c.Peers = p.Peers
+		c.Peers, c.Routes = h.last.peers, slices.Clone(h.last.behind)
 		h.device.Set(*c.Normalize())
 	}
 	if h.filter != nil && p.Filter != nil && !p.Filter.Equal(h.last.filter) {

@@ -166,6 +166,9 @@ func (a *Agent) lifetime(chain [][]byte) {
 	}
 	a.trust.set(func(f *discovery.Trust) { f.Life = to.Sub(from) })
 	a.world.Expires(to)
+	if id, _, _ := a.trust.roll.Verify(chain, time.Now()); id.ID == a.id.self.ID { // also when it is over
+		a.world.Subnets(id.Subnets)
+	}
 	if ca, err := a.dir.Issuer(); err == nil {
 		if _, end, err := pki.Lifetime(ca); err == nil {
 			a.trust.set(func(f *discovery.Trust) { f.IssuerEnds = end })

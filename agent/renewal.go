@@ -20,9 +20,12 @@ func (renewal) String() string { return "renewal" }
 
 // Run renews until ctx ends.
 func (r renewal) Run(ctx context.Context) error {
-	fails := 0
+	fails, asked := 0, 0
 	for {
 		wait := r.pause(fails)
+		if fails == 0 && r.lacks() {
+			wait = min(wait, askPause(asked))
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -34,9 +37,13 @@ func (r renewal) Run(ctx context.Context) error {
 			fails++
 			continue
 		}
-		if time.Now().Before(due) {
-			fails = 0
+		lacks := r.lacks()
+		if time.Now().Before(due) && !lacks {
+			fails, asked = 0, 0
 			continue
+		}
+		if lacks {
+			asked++
 		}
 		chain, err := enroll.Renew(ctx, r.a.renewOptions())
 		if ctx.Err() != nil {
@@ -66,6 +73,24 @@ func (r renewal) due() (time.Time, error) {
 		return time.Time{}, err
 	}
 	return pki.RenewAt(chain[0])
+}
+
+// lacks reports whether the certificate has other networks behind this server
+// than its configuration advertises.
+func (r renewal) lacks() bool {
+	chain, err := r.a.dir.Chain()
+	if err != nil || r.a.id.self.Role == discovery.RoleGateway {
+		return false
+	}
+	id, _, _ := r.a.trust.roll.Verify(chain, time.Now())
+	return id.ID != "" && !slices.Equal(id.Subnets, r.a.set.Advertise)
+}
+
+// askPause is how long to wait before asking for networks again, after so many
+// times: a person has to allow them first.
+func askPause(asked int) time.Duration {
+	d := min(5*time.Second<<min(asked, 10), renewPauseMax)
+	return d/2 + rand.N(d/2+1)
 }
 
 // The bounds of waiting for the next look or try, and its share of the
@@ -111,7 +136,7 @@ func (r renewal) note(err error) {
 // renewOptions are where and how gateways are asked.
 func (a *Agent) renewOptions() enroll.RenewOptions {
 	return enroll.RenewOptions{
-		Dir: a.dir, Roll: a.trust.roll, Addrs: a.gatewayAddrs(), NodeLife: a.set.Enrolment.NodeLife,
+		Dir: a.dir, Roll: a.trust.roll, Addrs: a.gatewayAddrs(), NodeLife: a.set.Enrolment.NodeLife, Advertise: a.set.Advertise,
 		Hear: func(notice []byte) { a.heard(notice) },
 	}
 }

@@ -77,6 +77,9 @@ type NextHop struct {
 	Err   string
 	ENI   string // "" when there is no such route
 	State string // active, blackhole; "" without a route
+	// Local are the VPC's own networks, of which the table has routes that
+	// nobody can take away; sorted. IPv4 only.
+	Local []netip.Prefix
 }
 
 // Readings are the cloud's facts. Each list is sorted by its id.

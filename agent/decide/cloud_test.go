@@ -3,6 +3,7 @@ package decide
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sort"
 	"strings"
@@ -22,6 +23,7 @@ type fakeCloud struct {
 	since    map[string]time.Time          // of a target's present reachability
 	hops     map[string]string
 	cut      map[string]bool // nodes without a path to AWS
+	local    []netip.Prefix  // the VPC's own networks
 	readOnly bool
 	writes   int
 }
@@ -114,7 +116,7 @@ func (f *fakeCloud) read(g *stage) discovery.Readings {
 	}
 	sort.Slice(r.Groups, func(i, j int) bool { return r.Groups[i].ID < r.Groups[j].ID })
 	for _, t := range slices.Sorted(maps.Keys(f.hops)) {
-		r.NextHops = append(r.NextHops, discovery.NextHop{Table: t, Read: g.now, ENI: f.hops[t], State: "active"})
+		r.NextHops = append(r.NextHops, discovery.NextHop{Table: t, Read: g.now, ENI: f.hops[t], State: "active", Local: f.local})
 	}
 	return r
 }

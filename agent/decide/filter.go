@@ -18,11 +18,15 @@ func (c *scene) filter() {
 	f := &tunnel.Filter{
 		Interface: set.Interface, Mesh: set.Mesh, Self: c.s.Self.Addr,
 		Control: slices.Clone(set.Control), Forward: c.gateway(), MTU: set.MTU,
+		Subnets: c.advertised(),
 	}
 	if f.MTU == 0 {
 		f.MTU = tunnel.DefaultMTU
 	}
 	slices.Sort(f.Control)
+	if f.Self6 = tunnel.Addr6(set.Mesh6, f.Self); f.Self6.IsValid() {
+		f.Mesh6 = set.Mesh6
+	}
 	for _, i := range c.gates {
 		f.Gateways = append(f.Gateways, c.mates[i].Addr)
 	}

@@ -16,6 +16,7 @@ func (c *scene) health() {
 	c.healthTrust()
 	c.healthSites()
 	c.healthGateways()
+	c.healthHost()
 	if c.gateway() {
 		c.healthCloud()
 		c.healthRoutes()

@@ -16,6 +16,7 @@ const relayPatience = 3 // in probe.go's idleInterval
 // known well enough: keep.
 func (c *scene) connect() {
 	c.force()
+	c.subnets()
 	if c.self < 0 {
 		return
 	}
@@ -31,7 +32,7 @@ func (c *scene) connect() {
 		if i == c.self || m.apart {
 			continue
 		}
-		n := path.Node{ID: m.ID, Role: m.Role, Key: tunnel.Key(m.WireGuard), Addr: m.Addr, Draining: m.Draining}
+		n := path.Node{ID: m.ID, Role: m.Role, Key: tunnel.Key(m.WireGuard), Addr: m.Addr, Draining: m.Draining, Subnets: c.through(i)}
 		var known netip.AddrPort
 		if len(remembered) > 0 && remembered[0].Node == m.ID {
 			known = remembered[0].Addr

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"net/netip"
 	"time"
 
 	"drawbridge/agent/verdict"
@@ -19,6 +20,7 @@ type Plan struct {
 	Routes       []RouteStatus // sorted by route
 
 	Peers    []tunnel.Peer    // nil: keep
+	Behind   []netip.Prefix   // networks behind peers, led to the device; sorted; nil: keep
 	Filter   *tunnel.Filter   // nil: keep
 	Forwards []tunnel.Forward // netstack only; nil: keep
 	Streams  []tunnel.Stream  // sorted by key; nil: keep

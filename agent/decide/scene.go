@@ -17,12 +17,13 @@ type scene struct {
 	old    Memory
 	m      Memory // the new one
 	p      *Plan
-	mates  []mate  // parallel to Members
-	places []place // sorted by site
-	shares []share // pools whose targets are ours, by group
-	owned  [][]had // parallel to shares: targets registered now
-	gates  []int   // gateways that have not left, self included, in order of ID
-	self   int     // index of the own member; -1 unknown
+	mates  []mate   // parallel to Members
+	places []place  // sorted by site
+	shares []share  // pools whose targets are ours, by group
+	owned  [][]had  // parallel to shares: targets registered now
+	gates  []int    // gateways that have not left, self included, in order of ID
+	behind []behind // networks behind others, in the order of ids
+	self   int      // index of the own member; -1 unknown
 }
 
 // mate is a member with what this node observed of it.

@@ -21,6 +21,7 @@ type Snapshot struct {
 	Sight discovery.Sight  // own prober; zero until its first report
 	Views []discovery.View // what other gateways told us, sorted by observer, site
 
+	Host      *tunnel.Host          // what else is on this host; nil: not read yet
 	Device    *tunnel.Status        // nil: unknown
 	Endpoints []discovery.Endpoint  // remembered from disk, sorted by node
 	Streams   []tunnel.StreamStatus // of the wished streams, sorted by key
@@ -49,6 +50,8 @@ type Settings struct {
 	Routes    []discovery.Route // sorted by name
 	Tables    []string          // VPC route tables to keep, sorted
 	Control   []uint16          // control ports open in the mesh, sorted
+	Mesh6     netip.Prefix      // the mesh in IPv6; invalid: IPv4 only
+	Advertise []netip.Prefix    // networks behind this server, as configured, sorted
 	Interface string            // system interface of the device; "" on netstack
 	MTU       int
 	Timing    Timing

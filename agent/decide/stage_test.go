@@ -50,6 +50,8 @@ type actor struct {
 	told     map[string]discovery.ViewState // view overrides
 	reading  discovery.Readings
 	nextRead time.Time
+	host     *tunnel.Host
+	wants    []netip.Prefix // to advertise, as configured
 	inflight *discovery.CloudWish
 	tried    *discovery.CloudWish
 	lands    time.Time
@@ -230,8 +232,9 @@ func (g *stage) snapshot(a *actor) *Snapshot {
 		Views: slices.Clone(a.views), Cloud: a.reading,
 		Settings: Settings{
 			Mesh: netip.MustParsePrefix("10.77.0.0/16"), Routes: g.routes, Tables: g.tables,
-			Control: []uint16{53, 7946}, Interface: "drawbridge0", Timing: g.timing,
+			Control: []uint16{53, 7946}, Interface: "drawbridge0", Timing: g.timing, Advertise: a.wants,
 		},
+		Host: a.host,
 	}
 	for _, b := range g.nodes {
 		if !b.revoked.IsZero() {

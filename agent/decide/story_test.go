@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 // TestStories runs the stories in testdata. A story sets a mesh up, lets
@@ -35,6 +37,10 @@ import (
 //	node=N set: drain, undrain, check=passing|failing|unknown
 //	why node=N SUBJECT         the explanation
 //	health node=N              the findings
+//	host node=N                lines: route PREFIX INTERFACE | conflict KIND SUBJECT | WHAT | BY; what else is on its host
+//	vpc table=ID local=PREFIX  a network of the VPC itself
+//	certify node=N subnets=P,..    its next certificate
+//	behind node=N              networks that it leads to peers, and those that it forwards to itself
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		st := &story{g: newStage()}
@@ -106,6 +112,18 @@ func (st *story) do(t *testing.T, d *datadriven.TestData) string {
 		return st.why(t, d)
 	case "health":
 		return st.health(d)
+	case "host":
+		st.host(t, d)
+	case "vpc":
+		g.aws.local = append(g.aws.local, netip.MustParsePrefix(arg(d, "local")))
+	case "certify":
+		a, v := g.actor(arg(d, "node")), []netip.Prefix(nil)
+		if x, _ := d.Arg("subnets"); len(x.Vals) > 0 {
+			v = prefixes(strings.Join(x.Vals, ","))
+		}
+		a.Subnets = v
+	case "behind":
+		return st.behind(g.actor(arg(d, "node")))
 	default:
 		t.Fatalf("%s: unknown verb %q", d.Pos, d.Cmd)
 	}
@@ -225,7 +243,8 @@ func (st *story) mesh(t *testing.T, input string) {
 			if name, port, ok := strings.Cut(kv["service"], ":"); ok {
 				svc = []discovery.Service{{Name: name, Port: uint16(num(t, port)), Check: discovery.CheckPassing, Capacity: 1}}
 			}
-			g.add(f[1], kv["site"], discovery.RoleServer, "", svc...)
+			a := g.add(f[1], kv["site"], discovery.RoleServer, "", svc...)
+			a.Subnets, a.wants = prefixes(kv["subnets"]), prefixes(kv["advertise"])
 		case "route":
 			g.routes = append(g.routes, discovery.Route{Name: f[1], Rule: kv["rule"], Policy: discovery.PolicyStatic, Stickiness: dur(t, kv["sticky"]), HoldDown: dur(t, kv["hold"])})
 			g.aws.weights[kv["rule"]] = map[string]int{}
@@ -252,6 +271,57 @@ func (st *story) mesh(t *testing.T, input string) {
 			t.Fatalf("mesh: unknown line %q", line)
 		}
 	}
+}
+
+// host reads what else is on a node's host.
+func (st *story) host(t *testing.T, d *datadriven.TestData) {
+	h := &tunnel.Host{}
+	for line := range strings.Lines(d.Input) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 3 && f[0] == "route":
+			h.Routes = append(h.Routes, tunnel.HostRoute{Prefix: netip.MustParsePrefix(f[1]), Interface: f[2]})
+		case len(f) > 2 && f[0] == "conflict":
+			parts := strings.Split(strings.TrimSpace(strings.TrimPrefix(line, "conflict "+f[1])), "|")
+			for len(parts) < 3 {
+				parts = append(parts, "")
+			}
+			h.Conflicts = append(h.Conflicts, tunnel.Conflict{
+				Kind: tunnel.ConflictKind(f[1]), Subject: strings.TrimSpace(parts[0]), What: strings.TrimSpace(parts[1]), By: strings.TrimSpace(parts[2]),
+			})
+		default:
+			t.Fatalf("%s: unknown line %q", d.Pos, line)
+		}
+	}
+	st.g.actor(arg(d, "node")).host = h
+}
+
+// behind tells what a node leads to whom, and what it forwards to.
+func (st *story) behind(a *actor) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "to the device: %v\n", a.plan.Behind)
+	for _, p := range a.plan.Peers {
+		if len(p.AllowedIPs) < 2 {
+			continue
+		}
+		for _, m := range st.g.nodes {
+			if keyOf(m) == p.Key {
+				fmt.Fprintf(&b, "%s may use %v\n", m.Name, p.AllowedIPs)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "out of it: %v\n", a.plan.Filter.Subnets)
+	return b.String()
+}
+
+func prefixes(s string) []netip.Prefix {
+	var out []netip.Prefix
+	for p := range strings.SplitSeq(s, ",") {
+		if p != "" {
+			out = append(out, netip.MustParsePrefix(p))
+		}
+	}
+	return out
 }
 
 func arg(d *datadriven.TestData, key string) string {

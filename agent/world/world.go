@@ -1,6 +1,7 @@
 package world
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -80,6 +81,16 @@ func (w *World) Device(st tunnel.Status) {
 // Endpoints takes what the disk remembers, once, at start.
 func (w *World) Endpoints(es []discovery.Endpoint) {
 	w.set(func(s *decide.Snapshot) { s.Endpoints = es })
+}
+
+// Host takes a reading of what else is on this host.
+func (w *World) Host(h tunnel.Host) {
+	w.set(func(s *decide.Snapshot) { s.Host = &h })
+}
+
+// Subnets takes the networks that the own certificate has.
+func (w *World) Subnets(list []netip.Prefix) {
+	w.set(func(s *decide.Snapshot) { s.Self.Subnets = list })
 }
 
 // Expires takes the end of the own certificate.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -28,6 +29,12 @@ func nextHop(t types.RouteTable, prefix netip.Prefix) discovery.NextHop {
 	if r, ok := routeFor(t, prefix); ok {
 		h.ENI, h.State = aws.ToString(r.NetworkInterfaceId), string(r.State)
 	}
+	for _, r := range t.Routes { // the gateway "local" (EC2, Route)
+		if p, err := netip.ParsePrefix(aws.ToString(r.DestinationCidrBlock)); err == nil && aws.ToString(r.GatewayId) == "local" {
+			h.Local = append(h.Local, p)
+		}
+	}
+	slices.SortFunc(h.Local, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
 	return h
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"drawbridge/discovery"
 	"drawbridge/discovery/cloudtest"
@@ -126,14 +127,14 @@ func must(t *testing.T, h *vpc.NextHops, w discovery.CloudWish, changed int) {
 func (s stage) hops(eni, state string) []discovery.NextHop {
 	var out []discovery.NextHop
 	for _, id := range s.tables {
-		out = append(out, discovery.NextHop{Table: id, Read: now, ENI: eni, State: state})
+		out = append(out, discovery.NextHop{Table: id, Read: now, ENI: eni, State: state, Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}})
 	}
 	return out
 }
 
 func want[T any](t *testing.T, what string, want, got T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
@@ -189,7 +190,7 @@ func TestForeignRouteIsRefused(t *testing.T) {
 		t.Errorf("%d %v", n, err)
 	}
 	want(t, "only the other table", []discovery.NextHop{
-		{Table: "rtb-a", Read: now, State: "active"}, {Table: "rtb-b", Read: now, ENI: "eni-1", State: "active"},
+		{Table: "rtb-a", Read: now, State: "active", Local: s.hops("", "")[0].Local}, s.hops("eni-1", "active")[1],
 	}, *got)
 }
 

@@ -23,6 +23,8 @@ type Node struct {
 	Living   bool           // gateways: gives proof
 	Draining bool
 	Epoch    uint64
+	// Subnets are the networks reached through the node; none is at two nodes.
+	Subnets []netip.Prefix
 }
 
 // usable: a peer can be made of it.
@@ -56,7 +58,7 @@ func Peers(self Self, nodes []Node) []tunnel.Peer {
 			if i == relay {
 				at = len(peers)
 			}
-			peers = append(peers, peer(self, n, prefixes[i:i+1:i+1]))
+			peers = append(peers, peer(self, n, append(prefixes[i:i+1:i+1], n.Subnets...)))
 		default:
 			relayed++
 		}
