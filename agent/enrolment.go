@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -27,8 +28,8 @@ func (a *Agent) enrolment(ctx context.Context) (task, error) {
 	}
 	a.checkLedger()
 	a.server = enroll.NewServer(a.enrolmentOptions())
-	addr := netip.AddrPortFrom(netip.IPv4Unspecified(), a.port())
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", addr.String())
+	// Both families, where the host has both.
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+strconv.Itoa(int(a.port())))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("listen for joining hosts: TCP port %d: %w: stop the other program or set listen_port", a.port(), tunnel.ErrPortTaken)
 	}
