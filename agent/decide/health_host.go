@@ -54,10 +54,10 @@ func (c *scene) healthConflict(me string, x tunnel.Conflict) {
 
 // letIn is how members are let in at a firewall.
 func letIn(x tunnel.Conflict, dev string) string {
-	switch {
-	case x.By == "firewalld":
+	switch x.By {
+	case "firewalld":
 		return "firewall-cmd --permanent --zone=trusted --add-interface=" + dev + " && firewall-cmd --reload"
-	case x.By == "ufw":
+	case "ufw":
 		return "ufw allow in on " + dev
 	}
 	return rules(x, "iifname", dev)

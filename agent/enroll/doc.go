@@ -39,6 +39,11 @@
 // has the same role and is not alive. The earlier node is told to the house,
 // which revokes it; after a crash it is told again. One key has one name.
 //
+// Subnets. What networks behind it a server may have in its certificate is in
+// the ledger of the gateway that its address is from: by its token or rule, or
+// by a person later ([AllowSubnets]). A renewal there has those of them that the
+// node asks for; elsewhere, those of the original.
+//
 // Addresses. An address is given again only when it was freed (or its node is so
 // long over that nobody renews it), the newest certificate for it anywhere has
 // ended, a day has passed, and nobody in the mesh uses it; those never given

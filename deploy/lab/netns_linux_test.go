@@ -39,7 +39,7 @@ func inNamespaces(t *testing.T) bool {
 	if err := CheckNamespaces(t.Context()); err != nil {
 		t.Skipf("no namespaces here: %v", err)
 	}
-	code, err := Enter(t.Context(), []string{"-test.run=^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose())})
+	code, err := Enter(t.Context(), []string{"-test.run=^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose())}, false)
 	if err != nil || code != 0 {
 		t.Fatalf("inside: exit code %d, %v", code, err)
 	}

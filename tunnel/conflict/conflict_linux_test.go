@@ -442,6 +442,24 @@ func TestRoutes(t *testing.T) {
 	own.Do(func() { want(t, "our own interface", kinds(t, gateway())) })
 }
 
+func TestMaker(t *testing.T) {
+	for _, tt := range []struct {
+		link netlink.Link
+		want string
+	}{
+		{&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "wg0"}}, "wireguard"},
+		{&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tailscale0"}}, "tailscale"},
+		{&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "docker0"}}, "docker"},
+		{&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br-0123456789ab"}}, "docker"},
+		{&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br-lan"}}, ""},
+		{&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}}, ""},
+	} {
+		if got := maker(tt.link); got != tt.want {
+			t.Errorf("%s is made by %q, want %q", tt.link.Attrs().Name, got, tt.want)
+		}
+	}
+}
+
 func TestBounded(t *testing.T) {
 	var list []tunnel.HostRoute
 	for i := range 2 * maxRoutes {
