@@ -36,14 +36,14 @@ var floors = []floor{
 	},
 	{
 		name:  "1 rules",
-		rooms: []string{"tunnel/path", "agent/verdict", "agent/weight"},
+		rooms: []string{"tunnel/path", "tunnel/mtu", "agent/verdict", "agent/weight"},
 		house: []string{"tunnel", "discovery"},
 		never: effects,
 	},
 	{
 		name:  "1 rules, joined",
 		rooms: []string{"agent/decide"},
-		house: []string{"tunnel", "discovery", "tunnel/path", "agent/verdict", "agent/weight"},
+		house: []string{"tunnel", "discovery", "tunnel/path", "tunnel/mtu", "agent/verdict", "agent/weight"},
 		never: effects,
 	},
 	{
@@ -209,7 +209,7 @@ func packages(t *testing.T) []goPackage {
 // TestRulesArePure looks where imports cannot: rules read no clock and start
 // nothing.
 func TestRulesArePure(t *testing.T) {
-	for _, room := range []string{"../tunnel/path", "verdict", "weight", "decide"} {
+	for _, room := range []string{"../tunnel/path", "../tunnel/mtu", "verdict", "weight", "decide"} {
 		for name, src := range sources(t, room) {
 			for _, word := range []string{"time.Now(", "time.Since(", "time.Until(", "time.After(", "time.Sleep(", "go func", "\tgo "} {
 				if strings.Contains(src, word) {

@@ -121,6 +121,7 @@ func explainNode(p *Plan, s *Snapshot, m *discovery.Member) []string {
 	default:
 		lines = append(lines, fmt.Sprintf("  it last answered this node at %s, in %s", clock(o.Proof), o.RTT))
 	}
+	lines = append(lines, explainPath(p, m.ID)...)
 	if m.Draining {
 		lines = append(lines, "  it drains: it wants no new work")
 	}
@@ -177,8 +178,13 @@ func member(s *Snapshot, subject string) *discovery.Member {
 	return found
 }
 
+// member by its id; nil: unknown.
+func (s *Snapshot) member(id discovery.NodeID) *discovery.Member {
+	return find(s.Members, id, func(m *discovery.Member) discovery.NodeID { return m.ID })
+}
+
 func label(s *Snapshot, id discovery.NodeID) string {
-	if m := find(s.Members, id, func(m *discovery.Member) discovery.NodeID { return m.ID }); m != nil {
+	if m := s.member(id); m != nil {
 		return name(id, m.Name)
 	}
 	return id.Short()

@@ -17,6 +17,7 @@ func (c *scene) health() {
 	c.healthSites()
 	c.healthGateways()
 	c.healthHost()
+	c.healthPaths()
 	if c.gateway() {
 		c.healthCloud()
 		c.healthRoutes()

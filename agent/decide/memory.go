@@ -8,6 +8,7 @@ import (
 
 	"drawbridge/agent/weight"
 	"drawbridge/discovery"
+	"drawbridge/tunnel/mtu"
 )
 
 // Memory is what the world cannot tell: how long something has lasted, and how
@@ -23,6 +24,13 @@ type Memory struct {
 	Lost    []LostMemory  `json:"lost,omitempty"`   // sorted by address
 	Epochs  []EpochMemory `json:"epochs,omitempty"` // sorted by gateway
 	Hops    []HopMemory   `json:"hops,omitempty"`   // sorted by table
+	Paths   []PathMemory  `json:"paths,omitempty"`  // sorted by node
+}
+
+// PathMemory is the search for the largest packet to a peer.
+type PathMemory struct {
+	Node discovery.NodeID `json:"node"`
+	mtu.Memory
 }
 
 // SiteMemory is what is remembered of a remote site.
@@ -70,7 +78,7 @@ type HopMemory struct {
 // is dropped, so that facts decide again where a route stands.
 func (m Memory) begin(s *Snapshot) Memory {
 	started := s.Sight.Started
-	out := Memory{Started: m.Started, Settled: m.Settled}
+	out := Memory{Started: m.Started, Settled: m.Settled, Paths: m.Paths}
 	if !started.Equal(m.Started) {
 		out.Started, out.Settled = started, false
 	}

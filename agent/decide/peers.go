@@ -47,6 +47,7 @@ func (c *scene) connect() {
 		nodes = append(nodes, n)
 	}
 	c.p.Peers = path.Peers(self, nodes)
+	c.measure()
 }
 
 // endpoint: a gateway is dialled where its record says. A server dials itself;

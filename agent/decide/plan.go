@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -24,6 +25,8 @@ type Plan struct {
 	Filter   *tunnel.Filter   // nil: keep
 	Forwards []tunnel.Forward // netstack only; nil: keep
 	Streams  []tunnel.Stream  // sorted by key; nil: keep
+	MTU      int              // of the device; 0: keep
+	Paths    []PathStatus     // of the peers, sorted by node
 
 	Probe *discovery.ProbeWish // nil: keep
 	Cloud *discovery.CloudWish // nil: keep; every gateway computes it, the leader writes
@@ -61,6 +64,32 @@ type RouteStatus struct {
 	Pools []PoolStatus
 	// Until is when the present wait or ramp step ends; zero: nothing waits.
 	Until time.Time
+}
+
+// PathStatus is how large packets to a peer may be.
+type PathStatus struct {
+	Node      discovery.NodeID
+	MTU       int       // in force, bytes with the IP header
+	Measured  bool      // confirmed by the peer; otherwise assumed
+	At        time.Time // when it was confirmed last
+	Searching bool      // larger or smaller ones are being tried
+	Hole      time.Time // when packets of Was bytes began to be swallowed; zero: they are not
+	Was       int
+}
+
+// String is the size with where it comes from, as people read it.
+func (s PathStatus) String() string {
+	how := "assumed"
+	if s.Measured {
+		how = "measured"
+	}
+	if s.Searching {
+		how += ", being measured"
+	}
+	if !s.Hole.IsZero() {
+		how += fmt.Sprintf(", %d swallowed since %s", s.Was, clock(s.Hole))
+	}
+	return fmt.Sprintf("%d bytes (%s)", s.MTU, how)
 }
 
 // PoolStatus is one pool: what ELB has, what we want, what is normal.

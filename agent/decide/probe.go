@@ -92,7 +92,7 @@ func (c *scene) reachable(m *mate) bool {
 
 func (c *scene) pulse(i int, group string, tell bool) discovery.ProbePeer {
 	m := &c.mates[i]
-	return discovery.ProbePeer{Node: m.ID, Addr: m.Addr, Site: m.Site, Group: group, Tell: tell}
+	return discovery.ProbePeer{Node: m.ID, Addr: m.Addr, Site: m.Site, Group: group, Tell: tell, Size: m.size}
 }
 
 // quota is how many nodes of a site are probed: more when the usual ones have

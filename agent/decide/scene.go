@@ -29,9 +29,11 @@ type scene struct {
 // mate is a member with what this node observed of it.
 type mate struct {
 	*discovery.Member
-	proof time.Time // newest two-way proof; zero: none
-	apart bool      // in quarantine: evidence of its site, and nothing else
-	heard time.Time // newest sign of life
+	proof time.Time              // newest two-way proof; zero: none
+	apart bool                   // in quarantine: evidence of its site, and nothing else
+	size  int                    // of packets to be tried on the way to it; 0: none
+	sight *discovery.Observation // nil: none
+	heard time.Time              // newest sign of life
 }
 
 // place is a site with its nodes.
@@ -67,6 +69,7 @@ func (c *scene) meet() {
 			obs = obs[1:]
 		}
 		if len(obs) > 0 && obs[0].Node == m.ID {
+			c.mates[i].sight = &obs[0]
 			c.mates[i].proof = obs[0].Proof
 			c.mates[i].heard = later(obs[0].Proof, obs[0].Heard)
 		}

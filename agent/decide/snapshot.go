@@ -23,6 +23,7 @@ type Snapshot struct {
 
 	Host      *tunnel.Host          // what else is on this host; nil: not read yet
 	Device    *tunnel.Status        // nil: unknown
+	Underlay  int                   // MTU of the largest link towards the mesh, bytes; 0 unknown
 	Endpoints []discovery.Endpoint  // remembered from disk, sorted by node
 	Streams   []tunnel.StreamStatus // of the wished streams, sorted by key
 
@@ -53,7 +54,8 @@ type Settings struct {
 	Mesh6     netip.Prefix      // the mesh in IPv6; invalid: IPv4 only
 	Advertise []netip.Prefix    // networks behind this server, as configured, sorted
 	Interface string            // system interface of the device; "" on netstack
-	MTU       int
+	Backend   tunnel.Backend
+	MTU       int // of the device; 0: by the underlay
 	Timing    Timing
 }
 

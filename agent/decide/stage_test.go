@@ -23,6 +23,8 @@ type stage struct {
 	tables    []string
 	timing    Timing
 	cuts      map[[2]string]bool // links that are cut, by names or sites
+	widths    map[[2]string]int  // largest overlay packet from one name or site to another
+	underlay  int                // MTU of everybody's link; 0 unknown
 	aws       *fakeCloud
 	seq       uint64
 	trace     func(format string, args ...any)
@@ -44,6 +46,8 @@ type actor struct {
 	mem      Memory
 	plan     *Plan
 	obs      map[string]*discovery.Observation
+	sizes    map[string]*attempt
+	old      bool // of a version that knows nothing of sizes
 	states   map[string]memberSeen
 	moved    time.Time
 	views    []discovery.View
@@ -62,11 +66,17 @@ type memberSeen struct {
 	since time.Time
 }
 
+// attempt is how packets of one size fare on the way to a peer.
+type attempt struct {
+	size, whole, lost int
+	due               time.Time
+}
+
 const tick = 50 * time.Millisecond
 
 func newStage() *stage {
 	t := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	return &stage{zero: t, now: t, cuts: map[[2]string]bool{}, aws: newFakeCloud(), trace: func(string, ...any) {}}
+	return &stage{zero: t, now: t, cuts: map[[2]string]bool{}, widths: map[[2]string]int{}, aws: newFakeCloud(), trace: func(string, ...any) {}}
 }
 
 func (g *stage) add(name, site string, role discovery.Role, eni string, services ...discovery.Service) *actor {
@@ -90,6 +100,7 @@ func (g *stage) add(name, site string, role discovery.Role, eni string, services
 // reset starts the agent anew, with whatever memory it has.
 func (a *actor) reset(g *stage) {
 	a.since, a.dead, a.left, a.paused, a.woke = g.now, false, false, false, time.Time{}
+	a.sizes = map[string]*attempt{}
 	a.obs, a.states, a.views, a.plan = map[string]*discovery.Observation{}, map[string]memberSeen{}, nil, nil
 	a.reading, a.nextRead, a.inflight, a.tried, a.moved = discovery.Readings{}, g.now, nil, nil, g.now
 }
@@ -148,6 +159,7 @@ func (g *stage) hear(a *actor) {
 		}
 		if g.reach(a, b) && a.sendErr.IsZero() {
 			a.obs[b.Name] = &discovery.Observation{Node: b.ID, Proof: g.now.Add(-5 * time.Millisecond), Heard: g.now, RTT: 5 * time.Millisecond}
+			g.try(a, b)
 			for _, v := range b.spoken(g) {
 				v.Heard = g.now
 				a.hearView(v)
@@ -155,6 +167,44 @@ func (g *stage) hear(a *actor) {
 		}
 	}
 	g.gossip(a)
+}
+
+// try sends packets of the wished size, one a second, five while they arrive.
+func (g *stage) try(a, b *actor) {
+	size := 0
+	if a.plan != nil && a.plan.Probe != nil && !b.old {
+		for _, p := range a.plan.Probe.Peers {
+			if p.Node == b.ID {
+				size = p.Size
+			}
+		}
+	}
+	t := a.sizes[b.Name]
+	if t == nil || t.size != size {
+		t = &attempt{size: size, due: g.now.Add(tick)}
+		a.sizes[b.Name] = t
+	}
+	if size != 0 && !g.now.Before(t.due) {
+		if most := g.width(a, b); most == 0 || size <= most {
+			t.whole, t.lost, t.due = t.whole+1, 0, g.now.Add(200*time.Millisecond)
+		} else {
+			t.whole, t.lost, t.due = 0, t.lost+1, g.now.Add(time.Second)
+		}
+	}
+	o := a.obs[b.Name]
+	o.Size, o.SizeWhole, o.SizeLost = t.size, t.whole, t.lost
+}
+
+// width is what the path carries in this direction; 0: everything.
+func (g *stage) width(a, b *actor) int {
+	for _, x := range []string{a.Name, a.Site} {
+		for _, y := range []string{b.Name, b.Site} {
+			if w := g.widths[[2]string{x, y}]; w != 0 {
+				return w
+			}
+		}
+	}
+	return 0
 }
 
 // spoken are the views that a node tells.
@@ -229,7 +279,7 @@ func (g *stage) snapshot(a *actor) *Snapshot {
 	g.seq++
 	s := &Snapshot{
 		Version: g.seq, Self: a.Identity, Settled: g.now.Sub(a.moved) >= 3*time.Second && !a.lateSeen,
-		Views: slices.Clone(a.views), Cloud: a.reading,
+		Views: slices.Clone(a.views), Cloud: a.reading, Underlay: g.underlay,
 		Settings: Settings{
 			Mesh: netip.MustParsePrefix("10.77.0.0/16"), Routes: g.routes, Tables: g.tables,
 			Control: []uint16{53, 7946}, Interface: "drawbridge0", Timing: g.timing, Advertise: a.wants,

@@ -35,6 +35,9 @@ import (
 //	weights RULE GROUP=N ...   somebody edits the weights by hand
 //	view node=N site=S state=V a gateway tells a view of its own making; state=own ends it
 //	node=N set: drain, undrain, check=passing|failing|unknown
+//	underlay mtu=N             everybody's link
+//	width from=A to=B size=N   overlay packets above N bytes vanish on the way (nodes or sites); 0 ends it
+//	upgrade node=N | downgrade node=N     it understands sizes, or is too old for them
 //	why node=N SUBJECT         the explanation
 //	health node=N              the findings
 //	host node=N                lines: route PREFIX INTERFACE | conflict KIND SUBJECT | WHAT | BY; what else is on its host
@@ -108,6 +111,12 @@ func (st *story) do(t *testing.T, d *datadriven.TestData) string {
 		}
 	case "set":
 		st.set(d)
+	case "underlay":
+		g.underlay = num(t, arg(d, "mtu"))
+	case "width":
+		g.widths[[2]string{arg(d, "from"), arg(d, "to")}] = num(t, arg(d, "size"))
+	case "upgrade", "downgrade":
+		g.actor(arg(d, "node")).old = d.Cmd == "downgrade"
 	case "why":
 		return st.why(t, d)
 	case "health":

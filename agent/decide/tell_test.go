@@ -29,6 +29,13 @@ func (g *stage) tell(a *actor, before *Plan) {
 			}
 		}
 	}
+	if g.underlay > 0 {
+		was := ""
+		if before != nil {
+			was = g.mtuText(before)
+		}
+		say(was, g.mtuText(a.plan))
+	}
 	if a.Role == discovery.RoleGateway {
 		if string(a.plan.Leader) != leader {
 			who := "nobody"
@@ -81,7 +88,8 @@ func routesText(p *Plan) string {
 func healthText(p *Plan) string {
 	var b strings.Builder
 	for _, h := range p.Health {
-		if h.Code != "gateway-silent" && h.Code != "aws-unread" && h.Code != "no-alternative" && h.Code != "all-zero" && h.Code != "target-unhealthy" && h.Code != "no-gateway" {
+		if h.Code != "gateway-silent" && h.Code != "aws-unread" && h.Code != "no-alternative" && h.Code != "all-zero" && h.Code != "target-unhealthy" && h.Code != "no-gateway" &&
+			h.Code != "mtu-low" && h.Code != "mtu-black-hole" {
 			continue
 		}
 		fmt.Fprintf(&b, "%s %s %s\n", h.Severity, h.Code, h.Subject)
@@ -102,6 +110,20 @@ func (g *stage) relayText(a *actor, p *Plan) string {
 		}
 	}
 	return ""
+}
+
+// mtuText says how large packets to each peer may be. That it is being measured
+// is left out.
+func (g *stage) mtuText(p *Plan) string {
+	var b strings.Builder
+	for _, peer := range p.Peers {
+		for _, n := range g.nodes {
+			if s := find(p.Paths, n.ID, func(s *PathStatus) discovery.NodeID { return s.Node }); s != nil && keyOf(n) == peer.Key {
+				fmt.Fprintf(&b, "packets to %s: %d bytes\n", n.Name, peer.MTU)
+			}
+		}
+	}
+	return b.String()
 }
 
 func (g *stage) epochText(a *actor, p *Plan) string {
