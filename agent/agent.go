@@ -25,6 +25,7 @@ import (
 	"drawbridge/discovery/gossip"
 	"drawbridge/discovery/probe"
 	"drawbridge/tunnel"
+	"drawbridge/tunnel/mtu"
 	"drawbridge/tunnel/netstack"
 	"drawbridge/tunnel/nft"
 )
@@ -109,8 +110,11 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.tunnel.device.Close()) }()
+	remembered := a.remembered()
+	link := underlay(a.tunnel.iface, addresses(remembered))
 	wish := tunnel.Config{
-		PrivateKey: a.id.wg, ListenPort: a.port(), Addr: a.id.self.Addr, Mesh: a.id.node.Prefix, MTU: a.set.MTU,
+		PrivateKey: a.id.wg, ListenPort: a.port(), Addr: a.id.self.Addr, Mesh: a.id.node.Prefix,
+		MTU: mtu.Device(a.set.MTU, link, a.tunnel.backend),
 	}
 	if err := a.tunnel.device.Apply(ctx, wish); err != nil {
 		return fmt.Errorf("start tunnel: %w", err)
@@ -120,8 +124,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 
 	// What is on disk brings us back without asking anyone.
 	a.world = world.New(a.id.self, a.settings(), a.set.Services)
-	remembered := a.remembered()
 	a.world.Endpoints(remembered)
+	a.world.Underlay(link)
 
 	// Ears. The own certificate is taken even if it ended long ago: a node that
 	// was off for months must come up to renew it.
@@ -129,7 +133,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.gossip, err = gossip.New(gossip.Options{
 		MeshName: a.id.node.Mesh, Mesh: a.id.node.Prefix, Self: a.id.self, Chain: a.id.chain,
 		Sign: a.id.sign, Verify: a.trust.verify, Prefer: a.trust.prefer,
-		Judge: a.heard, Notices: a.trust.roll.Notices, Digest: a.trust.roll.Digest, Network: network, Port: a.set.Ports.Gossip, MTU: a.set.MTU,
+		Judge: a.heard, Notices: a.trust.roll.Notices, Digest: a.trust.roll.Digest, Network: network, Port: a.set.Ports.Gossip, MTU: gossipMTU(a.set.MTU),
 		Seq: uint64(a.started.UnixMilli()), Logger: a.log.With("room", "gossip"),
 	}); err != nil {
 		return err
@@ -218,6 +222,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.tunnel.iface != "" {
 		g.start(ctx, hostEar{wish: a.hostWish(), world: a.world, log: a.log.With("room", "conflict")})
 	}
+	g.start(ctx, underlayEar{a.world, a.tunnel.iface, a.log.With("room", "underlay")})
 	g.start(ctx, checker)
 	g.start(ctx, named{"history", a.trust.scribe})
 	g.start(ctx, a.trust)
@@ -271,7 +276,7 @@ func (a *Agent) settings() decide.Settings {
 	return decide.Settings{
 		Mesh: a.id.node.Prefix, Routes: routes, Tables: tables, Control: control,
 		Mesh6: tunnel.Mesh6(a.id.node.Mesh, a.id.node.Prefix), Advertise: a.set.Advertise,
-		Interface: a.tunnel.iface, MTU: a.set.MTU, Timing: decide.Timing(a.set.Timing),
+		Interface: a.tunnel.iface, Backend: a.tunnel.backend, MTU: a.set.MTU, Timing: decide.Timing(a.set.Timing),
 	}
 }
 
@@ -286,6 +291,23 @@ func (a *Agent) remembered() []discovery.Endpoint {
 		return nil
 	}
 	return es
+}
+
+func addresses(es []discovery.Endpoint) []netip.AddrPort {
+	out := make([]netip.AddrPort, len(es))
+	for i, e := range es {
+		out[i] = e.Addr
+	}
+	return out
+}
+
+// gossipMTU: gossip goes to nodes whose paths were never measured, so its
+// packets fit the base, whatever the device takes.
+func gossipMTU(configured int) int {
+	if configured == 0 {
+		return tunnel.DefaultMTU
+	}
+	return min(configured, tunnel.DefaultMTU)
 }
 
 // importRecords hands the records on disk to the gossip.

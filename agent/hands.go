@@ -43,6 +43,7 @@ type hands struct {
 type wishes struct {
 	peers    []tunnel.Peer
 	behind   []netip.Prefix
+	mtu      int
 	filter   *tunnel.Filter
 	forwards []tunnel.Forward
 	probe    *discovery.ProbeWish
@@ -53,15 +54,22 @@ type wishes struct {
 func (h *hands) act(s *decide.Snapshot, p *decide.Plan) {
 	peers := p.Peers != nil && !reflect.DeepEqual(p.Peers, h.last.peers)
 	behind := p.Behind != nil && !slices.Equal(p.Behind, h.last.behind)
+	mtu := p.MTU > 0 && p.MTU != h.last.mtu
 	if peers {
 		h.last.peers = p.Peers
 	}
 	if behind {
 		h.last.behind = p.Behind
 	}
-	if (peers || behind) && h.last.peers != nil {
+	if mtu {
+		h.last.mtu = p.MTU
+	}
+	if (peers || behind || mtu) && h.last.peers != nil {
 		c := h.config
 		c.Peers, c.Routes = h.last.peers, slices.Clone(h.last.behind)
+		if h.last.mtu > 0 {
+			c.MTU = h.last.mtu
+		}
 		h.device.Set(*c.Normalize())
 	}
 	if h.filter != nil && p.Filter != nil && !p.Filter.Equal(h.last.filter) {

@@ -47,7 +47,7 @@ func (s source) Counters() map[string]uint64 {
 	p := s.a.prober.Counters()
 	out := map[string]uint64{
 		"probe.sent": p.Sent, "probe.send-errors": p.SendErrors, "probe.received": p.Received, "probe.strangers": p.Strangers,
-		"probe.versions": p.Versions, "probe.malformed": p.Malformed, "probe.unanswered": p.Unanswered,
+		"probe.versions": p.Versions, "probe.too-big": p.TooBig, "probe.malformed": p.Malformed, "probe.unanswered": p.Unanswered,
 		"probe.views-dropped": p.ViewsDropped, "probe.restarts": p.Restarts, "probe.pauses": p.Pauses,
 	}
 	for name, n := range s.a.gossip.Counters() {

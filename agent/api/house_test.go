@@ -91,6 +91,11 @@ func roomGoesDark() *house {
 				{Key: gpu1.WireGuard, AllowedIPs: host(gpu1.Addr)},
 				{Key: gpu3.WireGuard, AllowedIPs: host(gpu3.Addr)},
 			},
+			Paths: []decide.PathStatus{ // sorted by node
+				{Node: gwB.ID, MTU: 8941, Measured: true, At: ago(time.Second)},
+				{Node: gpu1.ID, MTU: 1328, Measured: true, At: ago(time.Second), Hole: ago(time.Minute), Was: 1440},
+				{Node: gpu3.ID, MTU: 1280, Searching: true},
+			},
 			Sites: []decide.SiteStatus{{
 				Site: "idc-seoul", Verdict: decide.Dark, Reason: discovery.ReasonAllDark, Since: ago(time.Minute),
 				Nodes: 3, Proven: 0, LastSeen: ago(61 * time.Second),

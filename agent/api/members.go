@@ -37,6 +37,10 @@ func membersOf(m moment) []Member {
 			Rx: dev.RxBytes, Tx: dev.TxBytes, Draining: r.Draining, Version: r.Version,
 			Services: servicesOf(services),
 		})
+		if i, ok := slices.BinarySearchFunc(m.plan.Paths, r.ID, byNode); ok {
+			p, o := m.plan.Paths[i], &out[len(out)-1]
+			o.MTU, o.MTUState, o.BlackHole = p.MTU, p.State(), when(p.Hole)
+		}
 	}
 	self := string(m.snap.Self.ID)
 	slices.SortStableFunc(out, func(a, b Member) int {
@@ -47,6 +51,8 @@ func membersOf(m moment) []Member {
 	})
 	return out
 }
+
+func byNode(p decide.PathStatus, id discovery.NodeID) int { return cmp.Compare(p.Node, id) }
 
 // stateOf is the gossip's word, unless the node was set apart.
 func stateOf(s *decide.Snapshot, m discovery.Member) string {

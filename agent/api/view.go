@@ -102,15 +102,23 @@ type Member struct {
 	Addr  string `json:"addr"`
 	State string `json:"state"` // known, alive, suspect, dead, left
 	// Path is self, "direct ENDPOINT", "via NAME" or none.
-	Path         string    `json:"path"`
-	HandshakeAge *Seconds  `json:"handshake_age"`
-	RTT          *Seconds  `json:"rtt"`
-	ProofAge     *Seconds  `json:"proof_age"` // of the newest answer to our own pulse
-	Rx           uint64    `json:"rx"`        // bytes since the device's start
-	Tx           uint64    `json:"tx"`
-	Draining     bool      `json:"draining"`
-	Version      string    `json:"version"`
-	Services     []Service `json:"services"`
+	Path         string   `json:"path"`
+	HandshakeAge *Seconds `json:"handshake_age"`
+	RTT          *Seconds `json:"rtt"`
+	ProofAge     *Seconds `json:"proof_age"` // of the newest answer to our own pulse
+	// MTU is the largest packet that we send it, in bytes, and MTUState where
+	// that is from: measured, assumed (the safe base), searching (assumed until
+	// now); "" where the way to the node is not our own.
+	MTU      int    `json:"mtu"`
+	MTUState string `json:"mtu_state"`
+	// BlackHole is since when the path has swallowed packets that it carried
+	// before; null: it does not.
+	BlackHole *time.Time `json:"mtu_black_hole"`
+	Rx        uint64     `json:"rx"` // bytes since the device's start
+	Tx        uint64     `json:"tx"`
+	Draining  bool       `json:"draining"`
+	Version   string     `json:"version"`
+	Services  []Service  `json:"services"`
 }
 
 // Service is one published service of a node.

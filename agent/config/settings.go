@@ -21,7 +21,7 @@ type Settings struct {
 	Endpoints []netip.AddrPort
 	Backend   tunnel.Backend
 	Interface string // system name of the device
-	MTU       int    // of the overlay, bytes
+	MTU       int    // of the device, bytes; 0: by the host's links
 	Socket    string // path of the local API
 	// ConnectProxy is a loopback address with port on which HTTP CONNECT leads
 	// into the overlay; empty: off.
@@ -106,7 +106,6 @@ func Default() Settings {
 	return Settings{
 		Backend:   tunnel.Auto,
 		Interface: "drawbridge0",
-		MTU:       tunnel.DefaultMTU,
 		Socket:    "/run/drawbridge/agent.sock",
 		Log:       Log{Level: slog.LevelInfo, Format: "text"},
 		Ports:     Ports{Gossip: 7946, Probe: 7947},

@@ -28,7 +28,7 @@ listen_port: 0  # default
 endpoints: ["203.0.113.10:51820"]
 backend: auto  # default
 interface: "drawbridge0"  # default
-mtu: 1280  # default
+mtu: 0  # default
 socket: "/run/drawbridge/agent.sock"  # default
 connect_proxy: ""  # default
 log:
@@ -136,7 +136,7 @@ func TestEffective(t *testing.T) {
 		got[l.Key] = l
 	}
 	for _, want := range []Line{
-		{"mtu", "1280", true},
+		{"mtu", "0", true},
 		{"log.level", "info", true},
 		{"aws.region", `"ap-northeast-2"`, false},
 		{"services[web].check.http", `"/healthz"`, false},

@@ -131,6 +131,20 @@ func integer[T ~int | ~uint16](least, most T) func(word) (T, string) {
 	}
 }
 
+// integerOr0 is integer, and 0 for what is found out.
+func integerOr0(least, most int) func(word) (int, string) {
+	return func(w word) (int, string) {
+		if w.kind == ast.IntegerType && w.text == "0" {
+			return 0, ""
+		}
+		n, bad := integer(least, most)(w)
+		if bad != "" {
+			bad = "0, or " + bad
+		}
+		return n, bad
+	}
+}
+
 var (
 	port = integer[uint16](1, 65535)
 	// portOrZero: 0 leaves it to what init or join decided.

@@ -77,14 +77,23 @@ type PathStatus struct {
 	Was       int
 }
 
+// State says in one word where the size comes from: measured, assumed, or
+// searching when it is assumed and others are being tried.
+func (s PathStatus) State() string {
+	switch {
+	case s.Measured:
+		return "measured"
+	case s.Searching:
+		return "searching"
+	}
+	return "assumed"
+}
+
 // String is the size with where it comes from, as people read it.
 func (s PathStatus) String() string {
-	how := "assumed"
-	if s.Measured {
-		how = "measured"
-	}
-	if s.Searching {
-		how += ", being measured"
+	how := s.State()
+	if s.Measured && s.Searching {
+		how += ", larger ones are tried"
 	}
 	if !s.Hole.IsZero() {
 		how += fmt.Sprintf(", %d swallowed since %s", s.Was, clock(s.Hole))

@@ -78,6 +78,11 @@ func (w *World) Device(st tunnel.Status) {
 	w.set(func(s *decide.Snapshot) { s.Device = &st })
 }
 
+// Underlay takes the MTU of the largest link towards the mesh, in bytes.
+func (w *World) Underlay(bytes int) {
+	w.set(func(s *decide.Snapshot) { s.Underlay = bytes })
+}
+
 // Endpoints takes what the disk remembers, once, at start.
 func (w *World) Endpoints(es []discovery.Endpoint) {
 	w.set(func(s *decide.Snapshot) { s.Endpoints = es })

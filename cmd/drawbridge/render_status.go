@@ -62,7 +62,7 @@ func renderMembers(ms []api.Member, header bool, p painter) string {
 	if header {
 		rows = append(rows, []string{
 			"ADDRESS", "NAME", "SITE", "ROLE", "STATE", "PATH",
-			"HANDSHAKE", "PROOF", "RTT", "RX", "TX", "SERVICES",
+			"MTU", "HANDSHAKE", "PROOF", "RTT", "RX", "TX", "SERVICES",
 		})
 	}
 	for _, m := range ms {
@@ -75,7 +75,7 @@ func renderMembers(ms []api.Member, header bool, p painter) string {
 			state += ",draining"
 		}
 		rows = append(rows, []string{
-			m.Addr, m.Name, m.Site, m.Role, state, m.Path,
+			m.Addr, m.Name, m.Site, m.Role, state, m.Path, mtuOf(m),
 			spanOf(m.HandshakeAge), spanOf(m.ProofAge), spanOf(m.RTT), rx, tx, services(m.Services),
 		})
 	}
@@ -83,6 +83,18 @@ func renderMembers(ms []api.Member, header bool, p painter) string {
 		return "no members\n"
 	}
 	return table(rows, p, 4)
+}
+
+// mtuOf is the largest packet to a member, and where that is from.
+func mtuOf(m api.Member) string {
+	if m.MTU == 0 {
+		return "-"
+	}
+	s := fmt.Sprintf("%d %s", m.MTU, oneLine(m.MTUState))
+	if m.BlackHole != nil {
+		s += ", black hole"
+	}
+	return s
 }
 
 func services(list []api.Service) string {

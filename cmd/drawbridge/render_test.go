@@ -58,10 +58,12 @@ func roomIsDark() api.Status {
 			{
 				Addr: "10.77.0.2", Name: "gw-b", Site: "aws", Role: "gateway", State: "alive", Path: "direct 10.0.2.10:51820",
 				HandshakeAge: sec(90), ProofAge: sec(0.05), RTT: sec(0.0008), Rx: 5000, Tx: 600,
+				MTU: 8941, MTUState: "measured",
 			},
 			{
 				Addr: "10.77.16.9", Name: "gpu-1", Site: "idc-seoul", Role: "server", State: "suspect", Path: "direct 203.0.113.9:40001",
 				HandshakeAge: sec(100), ProofAge: sec(4), RTT: sec(0.0081), Rx: 3 << 30, Tx: 1 << 20,
+				MTU: 1328, MTUState: "measured", BlackHole: before(time.Minute),
 				Services: []api.Service{{Name: "llm", Port: 8080, Check: "passing", Capacity: 4}, {Name: "ssh", Port: 22, Check: "failing", Capacity: 1}},
 			},
 			{

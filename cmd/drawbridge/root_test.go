@@ -224,7 +224,7 @@ func TestMembersFilters(t *testing.T) {
 		})
 	}
 	_, stdout, _ := call(t, "members", "--header=false", "--name", "gw-a", "--socket", socket)
-	if want := "10.77.0.1  gw-a  aws  gateway  alive  self  -  -  -  -  -  -\n"; stdout != want {
+	if want := "10.77.0.1  gw-a  aws  gateway  alive  self  -  -  -  -  -  -  -\n"; stdout != want {
 		t.Errorf("without a header %q, want %q", stdout, want)
 	}
 }
