@@ -122,6 +122,18 @@ func (h *host) plug(port, br string) error {
 	return nil
 }
 
+// width gives a link of h an MTU.
+func (h *host) width(link string, mtu int) error {
+	l, err := h.nl.LinkByName(link)
+	if err == nil {
+		err = h.nl.LinkSetMTU(l, mtu)
+	}
+	if err != nil {
+		return fmt.Errorf("set MTU %d of %s in %s: %w", mtu, link, h.name, err)
+	}
+	return nil
+}
+
 func (h *host) raise(link string, addr netip.Prefix) error {
 	l, err := h.nl.LinkByName(link)
 	if err != nil {

@@ -15,12 +15,13 @@ import (
 )
 
 // ServeApp is a plain application server: /healthz says ok, /bulk streams for
-// as long as somebody reads, everything else is answered with the server's
+// as long as somebody reads, /sink reads for as long as somebody sends, everything else is answered with the server's
 // name.
 func ServeApp(ctx context.Context, name string, listen netip.AddrPort) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("/bulk", serveBulk)
+	mux.HandleFunc("/sink", serveSink)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name+"\n") })
 	return serve(ctx, []server{{addr: listen.String(), handler: mux}})
 }

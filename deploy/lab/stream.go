@@ -37,6 +37,15 @@ func serveBulk(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// serveSink reads until the client has sent everything, and says how much.
+func serveSink(w http.ResponseWriter, r *http.Request) {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		return // the client hung up
+	}
+	fmt.Fprintln(w, n)
+}
+
 // Stream is what one TCP connection carried.
 type Stream struct {
 	Bytes int64         `json:"bytes"` // counted, after the warm-up

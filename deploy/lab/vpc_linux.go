@@ -116,8 +116,16 @@ func (g *namespaces) plugIn(sw, br, name, link string, addr netip.Addr) error {
 	if err := s.wire(port, netip.Prefix{}, g.hosts[name], link, netip.PrefixFrom(addr, 24)); err != nil {
 		return err
 	}
+	if sw == "vpc" || sw == "inet" && name != "user" {
+		if err := errors.Join(s.width(port, jumbo), g.hosts[name].width(link, jumbo)); err != nil {
+			return err
+		}
+	}
 	return s.plug(port, br)
 }
+
+// jumbo is the MTU of interfaces on EC2.
+const jumbo = 9001
 
 // addServer makes the machine room's next server.
 func (g *namespaces) addServer() (Node, error) {
