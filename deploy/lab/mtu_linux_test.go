@@ -94,6 +94,18 @@ func TestLabMTUPPPoE(t *testing.T) {
 	s.measured(ctx, t, 90*time.Second, overPPPoE)
 	s.transfers(ctx, t)
 
+	// A host's own link shrinks: its device follows, without a restart.
+	if err := errors.Join(s.net().hosts["gpu-2"].width("eth0", 1400), s.net().hosts["idc-nat"].width("p-gpu-2", 1400)); err != nil {
+		t.Fatal(err)
+	}
+	await(ctx, t, "1340 from a link of 1400", 90*time.Second, func(ctx context.Context) error {
+		st, err := s.Agent("gpu-2").Status(ctx)
+		if err == nil && st.Self.MTU != 1340 {
+			err = fmt.Errorf("the device has %d", st.Self.MTU)
+		}
+		return errors.Join(err, s.path(ctx, "gpu-2", "gw-a", 1340), s.path(ctx, "gw-a", "gpu-2", over1400))
+	})
+
 	// Wider again: larger sizes are tried by themselves.
 	s.narrow(t, 1500)
 	s.restart(ctx, t, "gpu-1")

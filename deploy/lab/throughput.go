@@ -129,7 +129,7 @@ func reportDraws(r *Report, carriers []carrier, draws map[carrier]draw) {
 type pair struct {
 	gateway, server Node
 	overlay         netip.Addr // of the server
-	mtu             int        // of the overlay
+	mtu             int        // of the path between them
 }
 
 // findPair takes the first gateway and the first server, and insists on a
@@ -161,7 +161,10 @@ func (p *pair) read(st api.Status) error {
 		if err != nil {
 			return fmt.Errorf("overlay address of %s: %w", p.server.Name, err)
 		}
-		p.overlay, p.mtu = addr, st.Self.MTU
+		if m.MTUState != "measured" {
+			return fmt.Errorf("path from %s to %s carries %d bytes, %s", p.gateway.Name, p.server.Name, m.MTU, m.MTUState)
+		}
+		p.overlay, p.mtu = addr, m.MTU
 		return nil
 	}
 	return fmt.Errorf("%s does not know %s", p.gateway.Name, p.server.Name)

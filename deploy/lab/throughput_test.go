@@ -168,14 +168,16 @@ func TestReportDraws(t *testing.T) {
 
 func TestPairRead(t *testing.T) {
 	status := func(m api.Member) api.Status {
-		return api.Status{Self: api.Self{MTU: 1280}, Members: []api.Member{{Name: "gw-a"}, m}}
+		m.MTU = 1280
+		return api.Status{Self: api.Self{MTU: 8941}, Members: []api.Member{{Name: "gw-a"}, m}}
 	}
 	for _, tt := range []struct {
 		name    string
 		member  api.Member
 		wantErr string
 	}{
-		{name: "direct", member: api.Member{Name: "gpu-1", Addr: "10.86.0.9", Path: "direct 198.51.100.2:51820"}},
+		{name: "direct", member: api.Member{Name: "gpu-1", Addr: "10.86.0.9", Path: "direct 198.51.100.2:51820", MTUState: "measured"}},
+		{name: "not measured", member: api.Member{Name: "gpu-1", Addr: "10.86.0.9", Path: "direct x", MTUState: "searching"}, wantErr: "1280 bytes, searching"},
 		{name: "relayed", member: api.Member{Name: "gpu-1", Addr: "10.86.0.9", Path: "via gw-b"}, wantErr: "want a direct one"},
 		{name: "unknown", member: api.Member{Name: "gpu-2"}, wantErr: "does not know gpu-1"},
 		{name: "no address", member: api.Member{Name: "gpu-1", Path: "direct x"}, wantErr: "overlay address"},
