@@ -117,6 +117,6 @@ func sourceTo(to netip.AddrPort) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }

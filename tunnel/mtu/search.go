@@ -69,7 +69,7 @@ func (m Memory) MTU(limit int) int {
 	return min(base, limit)
 }
 
-// Measured: the size in force was confirmed by the other end.
+// Measured reports whether the size in force was confirmed by the other end.
 func (m Memory) Measured() bool { return m.Good > 0 }
 
 // Step is the memory after now. A search asks for sizes only when it may:
