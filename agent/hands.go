@@ -83,7 +83,7 @@ func (h *hands) act(s *decide.Snapshot, p *decide.Plan) {
 		h.last.forwards = p.Forwards
 		h.forwards.Set(p.Forwards)
 	}
-	if p.Probe != nil && !reflect.DeepEqual(p.Probe, h.last.probe) {
+	if p.Probe != nil && !p.Probe.Equal(h.last.probe) {
 		h.last.probe = p.Probe
 		h.prober.Set(*p.Probe)
 	}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -74,6 +75,10 @@ type ProbePeer struct {
 	Tell bool
 	// Every is the time between pulses to this peer; 0: as the wish says.
 	Every time.Duration
+	// Quiet: the peer is not pulsed. Its own pulses are answered, at most once a
+	// second, so that it has proof of us; what it echoes is proof of it. For the
+	// many servers beyond those that prove a site.
+	Quiet bool
 	// Seen is the underlay address that the peer is heard from, to be told to
 	// it; zero: nothing is told.
 	Seen netip.AddrPort
@@ -94,4 +99,13 @@ type ProbeWish struct {
 	IdleInterval time.Duration
 	Peers        []ProbePeer // sorted by node
 	Views        []View      // own views, told to peers with Tell; sorted by site
+}
+
+// Equal reports whether two wishes are the same.
+func (w *ProbeWish) Equal(o *ProbeWish) bool {
+	if w == nil || o == nil {
+		return w == o
+	}
+	return w.Interval == o.Interval && w.EchoAfter == o.EchoAfter && w.OnDemand == o.OnDemand &&
+		w.IdleInterval == o.IdleInterval && slices.Equal(w.Views, o.Views) && slices.Equal(w.Peers, o.Peers)
 }

@@ -109,10 +109,13 @@ func TestProbeWish(t *testing.T) {
 		n := map[string]int{}
 		for _, p := range w.Peers {
 			n[p.Site+"/"+p.Group]++
+			if p.Quiet != (p.Site == "big" && p.Group == "") {
+				t.Errorf("%s in group %q, quiet %t", p.Node, p.Group, p.Quiet)
+			}
 		}
 		return n
 	}
-	if diff := cmp.Diff(map[string]int{"big/big": 16, "idc/idc": 3, "aws/": 2}, groups(a)); diff != "" {
+	if diff := cmp.Diff(map[string]int{"big/big": 16, "big/": 24, "idc/idc": 3, "aws/": 2}, groups(a)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	picked := func(w *discovery.ProbeWish) (ids []discovery.NodeID) {
@@ -149,7 +152,7 @@ func TestServerOutsideTheProbedIsPatient(t *testing.T) {
 	g.run(5 * time.Second)
 	probed := map[discovery.NodeID]bool{}
 	for _, p := range g.actor("gw-a").plan.Probe.Peers {
-		probed[p.Node] = true
+		probed[p.Node] = !p.Quiet
 	}
 	g.actor("gw-a").dead = true
 	g.run(2 * time.Second)

@@ -79,7 +79,7 @@ func (c *scene) chosen(p *place, id discovery.NodeID, quota int) bool {
 	if len(p.servers) <= quota {
 		return true
 	}
-	for _, i := range c.rank(p, quota) {
+	for _, i := range c.rank(p)[:quota] {
 		if c.mates[i].ID == id {
 			return true
 		}

@@ -18,7 +18,8 @@ const (
 )
 
 // probe wishes for the pulses: gateways probe sites and each other, servers
-// answer and keep an eye on their gateways.
+// answer and keep an eye on their gateways. Servers beyond the probed ones of a
+// site are quiet peers: without an answer they would take every gateway for dead.
 func (c *scene) probe() {
 	w := &discovery.ProbeWish{Peers: make([]discovery.ProbePeer, 0, len(c.gates)+verdict.MaxProbed*len(c.places))}
 	for _, i := range c.gates {
@@ -59,11 +60,19 @@ func (c *scene) probeSites(w *discovery.ProbeWish) int {
 				least = n
 			}
 		}
-		for _, n := range c.rank(p, c.quota(p)) {
+		quota := c.quota(p)
+		for k, n := range c.rank(p) {
 			if m := &c.mates[n]; m.apart || !c.reachable(m) {
 				continue
 			}
-			w.Peers = append(w.Peers, c.pulse(int(n), group, false))
+			if k < quota {
+				w.Peers = append(w.Peers, c.pulse(int(n), group, false))
+				continue
+			}
+			// The others pulse us, and need our answer to know that we live.
+			q := c.pulse(int(n), "", false)
+			q.Quiet = true
+			w.Peers = append(w.Peers, q)
 		}
 		if p.status != nil && p.watched() > 0 {
 			w.Views = append(w.Views, p.status.Own)
@@ -104,12 +113,12 @@ func (c *scene) quota(p *place) int {
 	return verdict.MaxProbed
 }
 
-// rank picks the servers of a site to probe: by a hash of their own id only, so
+// rank orders the servers of a site: the first are probed. By a hash of their own id only, so
 // that all gateways pick the same, but those last that gossip calls dead, and
 // those before them that were introduced and have not come: a crowd of new
 // hosts must not hide the ones that prove the site. Gossip may guide the eye here because it cannot prove anything.
-func (c *scene) rank(p *place, quota int) []int32 {
-	if len(p.servers) <= quota {
+func (c *scene) rank(p *place) []int32 {
+	if len(p.servers) <= verdict.MaxProbed {
 		return p.servers
 	}
 	type score struct {
@@ -136,7 +145,7 @@ func (c *scene) rank(p *place, quota int) []int32 {
 		}
 		return int(a.i - b.i)
 	})
-	out := make([]int32, quota)
+	out := make([]int32, len(all))
 	for k := range out {
 		out[k] = all[k].i
 	}

@@ -10,6 +10,9 @@
 // whole group without proof is asked by bursts of echo requests, which are
 // answered at once. One packet costs no allocation.
 //
+// A quiet peer is not pulsed but answered, once a second: a thousand servers
+// that prove no site still have proof of their gateways, and give it.
+//
 // It also tells when two processes use one identity: a boot id that is heard
 // again more than a second after another took its place is counted
 // (Observation.Forks), because a restart never goes back. What comes sooner is a

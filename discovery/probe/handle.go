@@ -35,7 +35,7 @@ func (p *Prober) handle(s *socket, b []byte, from netip.AddrPort, now time.Time)
 	}
 	p.lived(q, of, now)
 	p.hear(q, k.views, now)
-	if k.kind == kindRequest {
+	if k.kind == kindRequest || k.kind == kindPulse && q.Quiet && now.Sub(q.sentAt) >= quietEvery {
 		p.answer(s, q, now)
 	}
 }
@@ -73,6 +73,9 @@ func (p *Prober) answer(s *socket, q *peer, now time.Time) {
 	if !q.mayAnswer(now) {
 		p.count.unanswered.Add(1)
 		return
+	}
+	if q.Quiet {
+		q.sentAt = now
 	}
 	p.write(s, q, kindAnswer, nil, now)
 }

@@ -67,6 +67,19 @@ func (p *Prober) sendNotes(s *socket, q *peer, now time.Time) {
 	}
 }
 
+// sendQuietNotes sends the notes that are due to quiet peers.
+func (p *Prober) sendQuietNotes(s *socket, now time.Time) {
+	if len(p.pulsed) == len(p.sorted) || now.Sub(p.quietAt) < quietNotes {
+		return
+	}
+	p.quietAt = now
+	for _, q := range p.sorted {
+		if q.Quiet {
+			p.sendNotes(s, q, now)
+		}
+	}
+}
+
 // writeNote sends one note and reports whether it is under way, or lost as one
 // that the own system finds too big. Any other error is no error of the prober:
 // pulses judge that.

@@ -11,6 +11,9 @@ import (
 // ringLen is how many own packets a peer may echo late: 5 s of echo requests.
 const ringLen = 256
 
+// quietRing is the same for a quiet peer, which is sent an answer a second.
+const quietRing = 16
+
 // Echo answers per peer: twice what an honest peer asks for, so that a hostile
 // one cannot make us send at its pace.
 const (
@@ -30,9 +33,9 @@ type peer struct {
 	added time.Time
 
 	// Own packets to the peer.
-	seq    uint64 // newest sent
-	first  uint64 // sequences up to this were sent in an earlier stay in the wish
-	sent   [ringLen]time.Time
+	seq    uint64        // newest sent
+	first  uint64        // sequences up to this were sent in an earlier stay in the wish
+	sent   []time.Time   // a ring of ringLen or quietRing
 	sentAt time.Time     // of the newest packet that was not an answer
 	jitter time.Duration // of the wait after it
 	mood   mood          // of its group
@@ -43,6 +46,7 @@ type peer struct {
 	heardAt time.Time // when sequence heard came in
 	warned  time.Time // that its lives alternate
 	lastAt  time.Time // when any valid packet came in
+	askedAt time.Time // when one came in that was no answer: the peer probes us
 
 	// What they prove.
 	proofSeq uint64
@@ -58,14 +62,37 @@ type peer struct {
 // stamp notes an own packet sent now and returns its sequence.
 func (p *peer) stamp(now time.Time) uint64 {
 	p.seq++
-	p.sent[p.seq%ringLen] = now
+	if p.sent == nil {
+		p.grow()
+	}
+	p.sent[p.seq%uint64(len(p.sent))] = now
 	return p.seq
+}
+
+// grow makes the ring as long as the peer's part needs; it never shrinks.
+func (p *peer) grow() {
+	want := ringLen
+	if p.Quiet {
+		want = quietRing
+	}
+	if len(p.sent) >= want {
+		return
+	}
+	ring := make([]time.Time, want)
+	for i := range min(uint64(len(p.sent)), p.seq) {
+		seq := p.seq - i
+		ring[seq%uint64(want)] = p.sent[seq%uint64(len(p.sent))]
+	}
+	p.sent = ring
 }
 
 // receive takes in what a valid packet says of the path and reports whether it
 // gave newer proof, and what its boot id says.
 func (p *peer) receive(k *packet, self uint64, now time.Time) (proof bool, of change) {
 	p.lastAt = now
+	if k.kind != kindAnswer {
+		p.askedAt = now
+	}
 	p.speaks = k.speaks
 	of = p.lives.hear(k.boot, now)
 	if of != sameLife && of != lateLife { // another life: its sequence is its own
@@ -79,10 +106,10 @@ func (p *peer) receive(k *packet, self uint64, now time.Time) (proof bool, of ch
 
 // prove takes an echo of own packet seq, held by the peer for so long.
 func (p *peer) prove(seq uint64, held time.Duration, now time.Time) bool {
-	if seq <= p.proofSeq || seq <= p.first || seq > p.seq || p.seq-seq >= ringLen {
+	if seq <= p.proofSeq || seq <= p.first || seq > p.seq || p.seq-seq >= uint64(len(p.sent)) {
 		return false
 	}
-	p.proofSeq, p.proof = seq, p.sent[seq%ringLen]
+	p.proofSeq, p.proof = seq, p.sent[seq%uint64(len(p.sent))]
 	if rtt := now.Sub(p.proof) - held; held >= 0 && rtt > 0 {
 		p.rtt = rtt
 	}

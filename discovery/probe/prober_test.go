@@ -472,6 +472,77 @@ func TestRemovedPeerIsLeft(t *testing.T) {
 	})
 }
 
+// TestQuietPeers: a quiet peer costs an answer a second, has proof of us and
+// gives it, and its sizes are tried like those of others.
+func TestQuietPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet(10 * time.Millisecond)
+		gw, srv := start(t, n, "gw", "10.0.0.1", 1, nil), start(t, n, "srv", "10.0.0.2", 2, nil)
+		quiet := peerOf(srv, "")
+		quiet.Quiet, quiet.Seen = true, netip.MustParseAddrPort("203.0.113.7:1")
+		gw.Set(wish(quiet))
+		srv.Set(onDemand(peerOf(gw, "")))
+		var there, back, notes atomic.Int64
+		n.watch(func(from, _ netip.AddrPort, b []byte) {
+			switch {
+			case b[0] == noteVersion:
+				notes.Add(1)
+			case from == gw.at:
+				there.Add(1)
+			default:
+				back.Add(1)
+			}
+		})
+		time.Sleep(20 * time.Second)
+		if there.Load() > 21 || back.Load() > 23 || back.Load() < 18 {
+			t.Errorf("%d packets to the quiet peer and %d from it in 20 s, want one a second", there.Load(), back.Load())
+		}
+		if k := notes.Load(); k < 17 || k > 22 {
+			t.Errorf("%d notes in 20 s, want one a second", k)
+		}
+		if p := srv.of("gw").Proof; time.Since(p) > 2500*time.Millisecond {
+			t.Errorf("the quiet peer's proof of us is %s old", time.Since(p))
+		}
+		if p := gw.of("srv").Proof; time.Since(p) > 2500*time.Millisecond {
+			t.Errorf("our proof of the quiet peer is %s old", time.Since(p))
+		}
+		if o := srv.of("gw"); o.Seen != quiet.Seen {
+			t.Errorf("told %v", o.Seen)
+		}
+		quiet.Size = 1440
+		gw.Set(wish(quiet))
+		time.Sleep(2 * time.Second)
+		if o := gw.of("srv"); o.SizeWhole < 3 {
+			t.Errorf("%+v", o)
+		}
+		// It becomes one that is probed, and what is known of it stays.
+		gw.Set(wish(peerOf(srv, "idc")))
+		time.Sleep(5 * time.Second)
+		if p := gw.of("srv").Proof; time.Since(p) > 200*time.Millisecond {
+			t.Errorf("proof of a probed peer is %s old", time.Since(p))
+		}
+	})
+}
+
+// BenchmarkQuietTurn is one turn of a gateway's loop with a thousand quiet peers.
+func BenchmarkQuietTurn(b *testing.B) {
+	now := time.Unix(1000, 0)
+	p := New(Options{Boot: 1, Report: func(discovery.Sight, []discovery.View) {}})
+	w := discovery.ProbeWish{Interval: time.Hour, EchoAfter: time.Hour}
+	for i := range 1000 {
+		w.Peers = append(w.Peers, discovery.ProbePeer{Node: discovery.NodeID(fmt.Sprint(i)), Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Quiet: true})
+	}
+	p.take(w, now)
+	c := &pipe{}
+	s := &socket{conn: c, fast: c}
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Millisecond) // a thousand pulses a second
+		p.send(s, now)
+		p.next(now)
+	}
+}
+
 func TestStrangersAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet(0)

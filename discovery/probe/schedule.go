@@ -12,8 +12,14 @@ const (
 	// After so long without an answer a burst has told what it can: requests
 	// go on at the pace of pulses, until there is proof.
 	burstFor = 30 * time.Second
-	// A peer that has not been heard for so long is idle for OnDemand.
+	// A peer that has not probed us for so long is idle for OnDemand.
 	demandFor = 5 * time.Second
+	// The pulses of a quiet peer are answered so often: it sends one a second,
+	// give or take its jitter.
+	quietEvery = 800 * time.Millisecond
+	// Notes to quiet peers wait for each other, so that a thousand of them are
+	// not looked at with every packet.
+	quietNotes = 100 * time.Millisecond
 )
 
 // group is the peers of one site, the unit of echo bursts.
@@ -87,7 +93,8 @@ func (p *Prober) send(s *socket, now time.Time) {
 			q.mood = g.mood
 		}
 	}
-	for _, q := range p.sorted {
+	p.sendQuietNotes(s, now)
+	for _, q := range p.pulsed {
 		p.sendNotes(s, q, now)
 		tell := p.tellNow && q.Tell
 		if !tell && now.Before(p.due(q, now)) {
@@ -110,7 +117,7 @@ func (p *Prober) pace(q *peer, now time.Time) time.Duration {
 		return min(echoEvery, p.cur.Interval)
 	case q.Every > 0:
 		return q.Every
-	case p.cur.OnDemand && (q.lastAt.IsZero() || now.Sub(q.lastAt) > demandFor):
+	case p.cur.OnDemand && (q.askedAt.IsZero() || now.Sub(q.askedAt) > demandFor):
 		return p.cur.IdleInterval
 	}
 	return p.cur.Interval
@@ -134,7 +141,7 @@ func (p *Prober) next(now time.Time) time.Time {
 	if len(p.groups) == 0 {
 		t = now.Add(restTick)
 	}
-	for _, q := range p.sorted {
+	for _, q := range p.pulsed {
 		if d := p.due(q, now); d.Before(t) {
 			t = d
 		}
@@ -147,6 +154,9 @@ func (p *Prober) next(now time.Time) time.Time {
 		if d := g.since().Add(p.cur.EchoAfter); g.mood == calm && p.cur.EchoAfter > 0 && d.Before(t) {
 			t = d
 		}
+	}
+	if d := p.quietAt.Add(quietNotes); len(p.pulsed) < len(p.sorted) && d.Before(t) {
+		t = d
 	}
 	if d := p.reportDue(); d.Before(t) {
 		t = d

@@ -25,6 +25,8 @@ type state struct {
 	cur     discovery.ProbeWish
 	peers   map[netip.Addr]*peer
 	sorted  []*peer // by node
+	pulsed  []*peer // of these, those that are not quiet
+	quietAt time.Time
 	groups  []group
 	high    uint64 // highest sequence ever sent to anybody
 	own     []ownView
@@ -99,7 +101,7 @@ func (p *Prober) settle(list []discovery.ProbePeer, now time.Time) {
 		known[q.Node] = q
 	}
 	p.peers = make(map[netip.Addr]*peer, len(list))
-	p.sorted = make([]*peer, 0, len(list))
+	p.sorted, p.pulsed = make([]*peer, 0, len(list)), nil
 	for _, want := range list {
 		addr := want.Addr.Unmap()
 		if !addr.IsValid() || want.Node == p.opts.Self || p.peers[addr] != nil {
@@ -117,6 +119,7 @@ func (p *Prober) settle(list []discovery.ProbePeer, now time.Time) {
 		}
 		q.ProbePeer = want
 		q.sizing.ask(want.Size)
+		q.grow()
 		q.to = netip.AddrPortFrom(addr, p.opts.Port)
 		q.udp = net.UDPAddrFromAddrPort(q.to)
 		if !q.Tell {
@@ -126,7 +129,12 @@ func (p *Prober) settle(list []discovery.ProbePeer, now time.Time) {
 		p.sorted = append(p.sorted, q)
 	}
 	slices.SortFunc(p.sorted, func(a, b *peer) int { return cmp.Compare(a.Node, b.Node) })
-	p.groups = grouped(p.sorted)
+	for _, q := range p.sorted {
+		if !q.Quiet {
+			p.pulsed = append(p.pulsed, q)
+		}
+	}
+	p.groups = grouped(p.pulsed)
 	p.news = true
 }
 
