@@ -17,12 +17,10 @@ func (c *scene) filter() {
 	}
 	f := &tunnel.Filter{
 		Interface: set.Interface, Mesh: set.Mesh, Self: c.s.Self.Addr,
-		Control: slices.Clone(set.Control), Forward: c.gateway(), MTU: set.MTU,
+		Control: slices.Clone(set.Control), Forward: c.gateway(),
 		Subnets: c.advertised(),
 	}
-	if f.MTU == 0 {
-		f.MTU = tunnel.DefaultMTU
-	}
+	f.MTU = c.deviceMTU() // paths that carry less have it at their routes
 	slices.Sort(f.Control)
 	if f.Self6 = tunnel.Addr6(set.Mesh6, f.Self); f.Self6.IsValid() {
 		f.Mesh6 = set.Mesh6

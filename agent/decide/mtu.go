@@ -25,7 +25,7 @@ const (
 // reach it, and decides which sizes are tried next. Only paths of our own are
 // measured: a relayed destination is the relay's to measure.
 func (c *scene) measure() {
-	limit := mtu.Device(c.s.Settings.MTU, c.s.Underlay, c.s.Settings.Backend)
+	limit := c.deviceMTU()
 	c.p.MTU = limit
 	if d := c.s.Device; d != nil && d.MTU > 0 {
 		limit = min(limit, d.MTU) // what is in force now
@@ -63,6 +63,11 @@ func (c *scene) measure() {
 			Searching: now.Searching && now.Asked != 0, Hole: now.Hole, Was: now.Was,
 		})
 	}
+}
+
+// deviceMTU is the MTU of the own device, as it should be.
+func (c *scene) deviceMTU() int {
+	return mtu.Device(c.s.Settings.MTU, c.s.Underlay, c.s.Settings.Backend)
 }
 
 // peer is the plan's peer with a key; nil: there is none.
