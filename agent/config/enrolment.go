@@ -9,7 +9,11 @@ import (
 	"drawbridge/discovery"
 )
 
-const maxAWSRules = 64
+const (
+	maxAWSRules  = 64
+	maxListen    = 4
+	maxAdvertise = 8 // what a record and a token hold
+)
 
 func readEnrolment(s *section, e *Enrolment) {
 	n, ok := s.sub("enrolment")
@@ -17,6 +21,14 @@ func readEnrolment(s *section, e *Enrolment) {
 		return
 	}
 	field(n, "node_life", &e.NodeLife, duration(time.Minute, 90*24*time.Hour))
+	list(n, "listen", &e.Listen, listenAddr)
+	list(n, "advertise", &e.Advertise, endpoint)
+	if len(e.Listen) > maxListen {
+		n.fail("listen", "%d addresses, at most %d", len(e.Listen), maxListen)
+	}
+	if len(e.Advertise) > maxAdvertise {
+		n.fail("advertise", "%d addresses, at most %d", len(e.Advertise), maxAdvertise)
+	}
 	field(n, "require_approval", &e.RequireApproval, boolean)
 	field(n, "ephemeral_after", &e.EphemeralAfter, duration(30*time.Second, 7*24*time.Hour))
 	field(n, "quarantine_clones", &e.QuarantineClones, boolean)
@@ -60,6 +72,8 @@ func defaultAWSRule() AWSRule { return AWSRule{NodeRole: discovery.RoleServer} }
 func describeEnrolment(e, d Enrolment) []item {
 	return []item{
 		put("node_life", e.NodeLife, d.NodeLife, short),
+		put("listen", e.Listen, d.Listen, flow(printed[netip.AddrPort])),
+		put("advertise", e.Advertise, d.Advertise, flow(printed[netip.AddrPort])),
 		put("require_approval", e.RequireApproval, d.RequireApproval, truth),
 		put("ephemeral_after", e.EphemeralAfter, d.EphemeralAfter, short),
 		put("quarantine_clones", e.QuarantineClones, d.QuarantineClones, truth),

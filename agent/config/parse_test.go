@@ -67,6 +67,7 @@ func TestReference(t *testing.T) {
 	want.AWS.Region = "ap-northeast-2"
 	want.AWS.ENI = "eni-0123456789abcdef0"
 	want.AWS.RouteTables = []string{"rtb-0123456789abcdef0"}
+	want.Enrolment.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:443")}
 	want.Enrolment.AWS = []AWSRule{{
 		Name: "gpu-fleet", Account: "111122223333", Role: "gpu-*", Site: "aws", NodeRole: discovery.RoleServer, Names: []string{"gpu-*"}, Ephemeral: true,
 		Subnets: []netip.Prefix{netip.MustParsePrefix("172.20.0.0/16")},
@@ -212,6 +213,8 @@ func TestProblems(t *testing.T) {
 		{"enrolment", with("enrolment: {node_life: 1s, require_approval: maybe, ephemeral_after: 1s, sts_endpoint: x}\n"), []string{
 			"test.yaml:2:24: node_life", "test.yaml:2:46: require_approval", "test.yaml:2:70: ephemeral_after", "test.yaml:2:88: sts_endpoint",
 		}},
+		{"enrolment addresses", with("enrolment: {listen: ['443'], advertise: ['0.0.0.0:443']}\n"), []string{"test.yaml:2:22: listen", "test.yaml:2:42: advertise"}},
+		{"enrolment listens", with("enrolment: {listen: [':1', ':2', ':3', ':4', ':5']}\n"), []string{"test.yaml:2:21: 5 addresses, at most 4"}},
 		{"aws rule", with("enrolment: {aws_iam: [{name: a, account: 1111, iam_role: 'a/b', site: Seoul, names: ['A']}]}\n"), []string{
 			"test.yaml:2:42: account", "test.yaml:2:58: iam_role", "test.yaml:2:71: site", "test.yaml:2:86: names",
 		}},

@@ -78,7 +78,13 @@ type AWS struct {
 type Enrolment struct {
 	// NodeLife is the life of the certificates issued here, 1m to 90 days.
 	// Nodes renew at half of it.
-	NodeLife        time.Duration
+	NodeLife time.Duration
+	// Listen are further TCP addresses where this gateway takes joining hosts
+	// and streams, beside the port with WireGuard's number. As written.
+	Listen []netip.AddrPort
+	// Advertise is where others reach that by TCP; empty: every endpoint, with
+	// the ports of Listen too. As written.
+	Advertise       []netip.AddrPort
 	RequireApproval bool // every join waits for a person, not only those by tokens that say so
 	// EphemeralAfter is how long an ephemeral node may be silent, while its
 	// site is not, until it is collected.

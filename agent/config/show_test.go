@@ -84,6 +84,8 @@ aws:
   poll: 5s  # default
 enrolment:
   node_life: 720h  # default
+  listen: ["0.0.0.0:443"]
+  advertise: []  # default
   require_approval: false  # default
   ephemeral_after: 10m  # default
   quarantine_clones: true  # default

@@ -205,6 +205,19 @@ func endpoint(w word) (netip.AddrPort, string) {
 	return a, problem
 }
 
+// listenAddr wants an address to listen on; without a host it is any of this
+// host's.
+func listenAddr(w word) (netip.AddrPort, string) {
+	if strings.HasPrefix(w.text, ":") {
+		w.text = "0.0.0.0" + w.text
+	}
+	a, problem := addrPort(w)
+	if problem != "" {
+		problem = `a port like ":443", or an address of this host with one`
+	}
+	return a, problem
+}
+
 func loopback(w word) (string, string) {
 	a, problem := addrPort(w)
 	if problem != "" || !a.Addr().IsLoopback() {

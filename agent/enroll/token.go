@@ -32,8 +32,9 @@ type TokenOptions struct {
 	Role discovery.Role // "": server
 	TTL  time.Duration  // 0: DefaultTTL; at most MaxTTL
 	Uses int            // 0: 1; at most maxUses
-	// Addrs are where joining hosts reach this gateway, HOST:PORT; nil: the
-	// node's endpoints, with the same port number in TCP.
+	// Addrs are where joining hosts reach this gateway, HOST:PORT; nil: what its
+	// agent announced last, or, before it ran, the node's endpoints, with the
+	// same port number in TCP.
 	Addrs []string
 
 	Names     []string       // globs for the names of its nodes, see path.Match; nil: any
@@ -155,6 +156,11 @@ func newTokenFor(dir *statedir.Dir, o TokenOptions) (*pki.Token, error) {
 	}
 	if _, err := signer(dir.Issuer, dir.IssuerKey); err != nil {
 		return nil, &Error{Code: CodeNoIssuer, Text: "this gateway has no usable issuing certificate", Err: err, Next: nextStep(CodeNoIssuer)}
+	}
+	if doors, err := dir.Doors(); o.Addrs == nil && err == nil {
+		for _, d := range doors {
+			o.Addrs = append(o.Addrs, d.String())
+		}
 	}
 	if o.Addrs == nil {
 		for _, e := range n.Endpoints {

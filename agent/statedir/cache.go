@@ -123,6 +123,17 @@ func (d *Dir) SetEndpoints(eps []discovery.Endpoint) error {
 	return d.writeJSON(fileEndpoints, list)
 }
 
+// Doors reads the TCP addresses where others reach this gateway, as its agent
+// announced them last. A damaged file is an error that matches [ErrCorrupt]; a
+// caller may go on with none.
+func (d *Dir) Doors() ([]netip.AddrPort, error) {
+	var list []netip.AddrPort
+	return list, d.readJSON(fileDoors, &list)
+}
+
+// SetDoors keeps where others reach this gateway by TCP, in the order to try.
+func (d *Dir) SetDoors(list []netip.AddrPort) error { return d.writeJSON(fileDoors, list) }
+
 // Memory reads the brain's memory, as it was kept. A damaged file is an error
 // that matches [ErrCorrupt]; a caller may go on with none.
 func (d *Dir) Memory() ([]byte, error) { return d.read(fileMemory) }

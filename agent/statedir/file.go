@@ -33,6 +33,7 @@ const (
 	fileNotices     = "notices.bin"
 	fileEndpoints   = "endpoints.json"
 	fileMemory      = "memory.bin"
+	fileDoors       = "doors.json"
 	fileUnfinished  = "unfinished.mark"
 	dirTokens       = "tokens"
 	dirPending      = "pending"
@@ -87,7 +88,7 @@ func limitOf(name string) int {
 // nextStep says what a person can do about a damaged file.
 func nextStep(name string) string {
 	switch name {
-	case filePeers, fileEndpoints, fileMemory:
+	case filePeers, fileEndpoints, fileMemory, fileDoors:
 		return "it is a cache: delete it, it will be written anew"
 	case fileNotices:
 		return "restore it from a backup, or delete it: the other nodes tell it again, and until then this one does not know who was revoked"

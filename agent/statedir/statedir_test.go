@@ -102,6 +102,7 @@ func items(t *testing.T) []item {
 		{filepath.Join(dirPending, string(testPending.Node)+"-"+testPending.Token+".json"), func(d *Dir) error { return d.SetPending(testPending) }, func(d *Dir) (any, error) { return d.PendingOf(testPending.Node, testPending.Token) }, testPending},
 		{filePeers, func(d *Dir) error { return d.SetPeers([][]byte{[]byte("one"), {}, []byte("three")}) }, func(d *Dir) (any, error) { return d.Peers() }, [][]byte{[]byte("one"), {}, []byte("three")}},
 		{fileEndpoints, func(d *Dir) error { return d.SetEndpoints(eps) }, func(d *Dir) (any, error) { return d.Endpoints() }, eps},
+		{fileDoors, func(d *Dir) error { return d.SetDoors([]netip.AddrPort{eps[0].Addr}) }, func(d *Dir) (any, error) { return d.Doors() }, []netip.AddrPort{eps[0].Addr}},
 		{fileMemory, func(d *Dir) error { return d.SetMemory([]byte("memory")) }, func(d *Dir) (any, error) { return d.Memory() }, []byte("memory")},
 	}
 }

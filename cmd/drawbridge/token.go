@@ -75,7 +75,7 @@ one host into the mesh: hand it over as you would a password.`,
 	f.StringVar(&role, "role", string(discovery.RoleServer), "server or gateway")
 	f.DurationVar(&o.TTL, "ttl", enroll.DefaultTTL, "how long it is good, at most "+enroll.MaxTTL.String())
 	f.IntVar(&o.Uses, "uses", 1, "how many hosts may join with it")
-	f.StringArrayVar(&o.Addrs, "addr", nil, "HOST:PORT where joining hosts reach this gateway by TCP; repeatable (default: the endpoints given to init or join)")
+	f.StringArrayVar(&o.Addrs, "addr", nil, "HOST:PORT where joining hosts reach this gateway by TCP; repeatable (default: what its agent tells the mesh, or the endpoints given to init or join)")
 	f.StringArrayVar(&o.Names, "name", nil, "GLOB that the names of its hosts must fit, for example 'gpu-*'; repeatable (default: any)")
 	f.StringArrayVar(&sources, "source", nil, "CIDR that its hosts must come from, as this gateway sees them; repeatable (default: any)")
 	f.StringSliceVar(&subnets, "subnets", nil, "CIDR behind its hosts that these may advertise, for machines without an agent; repeatable (default: none)")
