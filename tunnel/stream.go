@@ -30,5 +30,5 @@ type StreamStatus struct {
 	Up    bool           // the TLS connection stands
 	UDP   bool           // datagrams go and come by UDP for a while, through Local still: the stream is hardly needed any more
 	Since time.Time      // of Up, or of its end
-	Err   string         // why it is not up; "" when it is
+	Err   string         // why it is not up; "" when it is, or nobody knows yet
 }

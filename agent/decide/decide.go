@@ -9,6 +9,7 @@ func Decide(now time.Time, m Memory, s *Snapshot) (Memory, *Plan) {
 	c := newScene(now, m, s)
 	c.judge()
 	c.lead()
+	c.streams()
 	c.connect()
 	c.filter()
 	c.probe()

@@ -37,7 +37,7 @@ func (c *scene) force() {
 		if m.proof.After(e.Last) {
 			e.Bumps = 0
 		}
-		if able && c.due(&e, c.now.Sub(later(m.proof, c.s.Sight.Started)), after, lit) {
+		if m.jolt || able && c.due(&e, c.now.Sub(later(m.proof, c.s.Sight.Started)), after, lit) {
 			e.Epoch++
 			e.Bumps++
 			e.Last = c.now

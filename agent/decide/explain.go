@@ -122,6 +122,7 @@ func explainNode(p *Plan, s *Snapshot, m *discovery.Member) []string {
 		lines = append(lines, fmt.Sprintf("  it last answered this node at %s, in %s", clock(o.Proof), o.RTT))
 	}
 	lines = append(lines, explainPath(p, m.ID)...)
+	lines = append(lines, explainStream(s, m)...)
 	if m.Draining {
 		lines = append(lines, "  it drains: it wants no new work")
 	}

@@ -18,6 +18,7 @@ func (c *scene) health() {
 	c.healthGateways()
 	c.healthHost()
 	c.healthPaths()
+	c.healthStreams()
 	if c.gateway() {
 		c.healthCloud()
 		c.healthRoutes()

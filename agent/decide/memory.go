@@ -18,13 +18,14 @@ type Memory struct {
 	// Started names the start of the prober that this memory belongs to.
 	Started time.Time `json:"started,omitzero"`
 	// Settled: membership has settled once since Started.
-	Settled bool          `json:"settled,omitempty"`
-	Sites   []SiteMemory  `json:"sites,omitempty"`  // sorted by site
-	Routes  []RouteMemory `json:"routes,omitempty"` // sorted by route
-	Lost    []LostMemory  `json:"lost,omitempty"`   // sorted by address
-	Epochs  []EpochMemory `json:"epochs,omitempty"` // sorted by gateway
-	Hops    []HopMemory   `json:"hops,omitempty"`   // sorted by table
-	Paths   []PathMemory  `json:"paths,omitempty"`  // sorted by node
+	Settled bool           `json:"settled,omitempty"`
+	Sites   []SiteMemory   `json:"sites,omitempty"`   // sorted by site
+	Routes  []RouteMemory  `json:"routes,omitempty"`  // sorted by route
+	Lost    []LostMemory   `json:"lost,omitempty"`    // sorted by address
+	Epochs  []EpochMemory  `json:"epochs,omitempty"`  // sorted by gateway
+	Hops    []HopMemory    `json:"hops,omitempty"`    // sorted by table
+	Paths   []PathMemory   `json:"paths,omitempty"`   // sorted by node
+	Streams []StreamMemory `json:"streams,omitempty"` // sorted by gateway
 }
 
 // PathMemory is the search for the largest packet to a peer.
@@ -120,6 +121,10 @@ func (m *Memory) hop(table string) *HopMemory {
 
 func (m *Memory) epoch(id discovery.NodeID) *EpochMemory {
 	return find(m.Epochs, id, func(e *EpochMemory) discovery.NodeID { return e.Gateway })
+}
+
+func (m *Memory) stream(id discovery.NodeID) *StreamMemory {
+	return find(m.Streams, id, func(s *StreamMemory) discovery.NodeID { return s.Gateway })
 }
 
 func (m *Memory) lost(a netip.Addr) *LostMemory {

@@ -38,6 +38,9 @@ func (c *scene) connect() {
 			known = remembered[0].Addr
 		}
 		n.Endpoint = c.endpoint(m, known)
+		if m.stream.IsValid() {
+			n.Endpoint = m.stream
+		}
 		if m.Role == discovery.RoleGateway {
 			n.Living = c.within(m.proof, relayPatience*idleInterval)
 			if e := c.m.epoch(m.ID); e != nil {

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -34,6 +35,9 @@ type mate struct {
 	size  int                    // of packets to be tried on the way to it; 0: none
 	sight *discovery.Observation // nil: none
 	heard time.Time              // newest sign of life
+
+	stream netip.AddrPort // valid: its datagrams go there, see streams
+	jolt   bool           // its peer is to be made anew
 }
 
 // place is a site with its nodes.

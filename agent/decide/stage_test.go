@@ -22,6 +22,8 @@ type stage struct {
 	routes    []discovery.Route
 	tables    []string
 	timing    Timing
+	doors     []string           // of gateways, where they take streams; none: no story of streams
+	udp       map[string]bool    // sites whose firewall drops UDP
 	cuts      map[[2]string]bool // links that are cut, by names or sites
 	widths    map[[2]string]int  // largest overlay packet from one name or site to another
 	underlay  int                // MTU of everybody's link; 0 unknown
@@ -59,6 +61,18 @@ type actor struct {
 	inflight *discovery.CloudWish
 	tried    *discovery.CloudWish
 	lands    time.Time
+
+	streams  map[string]*stageStream // by gateway
+	endpoint map[tunnel.Key]netip.AddrPort
+}
+
+// stageStream is what a carrier does: it connects within 200 ms, or fails after
+// as long, and tries UDP every five seconds.
+type stageStream struct {
+	tunnel.StreamStatus
+	begun time.Time     // of the present attempt
+	wait  time.Duration // between attempts, doubling
+	udp   time.Time     // since when UDP works through it
 }
 
 type memberSeen struct {
@@ -76,7 +90,10 @@ const tick = 50 * time.Millisecond
 
 func newStage() *stage {
 	t := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	return &stage{zero: t, now: t, cuts: map[[2]string]bool{}, widths: map[[2]string]int{}, aws: newFakeCloud(), trace: func(string, ...any) {}}
+	return &stage{
+		zero: t, now: t, cuts: map[[2]string]bool{}, udp: map[string]bool{}, widths: map[[2]string]int{},
+		aws: newFakeCloud(), trace: func(string, ...any) {},
+	}
 }
 
 func (g *stage) add(name, site string, role discovery.Role, eni string, services ...discovery.Service) *actor {
@@ -102,6 +119,7 @@ func (a *actor) reset(g *stage) {
 	a.since, a.dead, a.left, a.paused, a.woke = g.now, false, false, false, time.Time{}
 	a.sizes = map[string]*attempt{}
 	a.obs, a.states, a.views, a.plan = map[string]*discovery.Observation{}, map[string]memberSeen{}, nil, nil
+	a.streams, a.endpoint = map[string]*stageStream{}, map[tunnel.Key]netip.AddrPort{}
 	a.reading, a.nextRead, a.inflight, a.tried, a.moved = discovery.Readings{}, g.now, nil, nil, g.now
 }
 
@@ -114,8 +132,90 @@ func (g *stage) actor(name string) *actor {
 	panic(fmt.Sprintf("story: no node %q", name))
 }
 
-// reach: packets pass between two living nodes.
+// reach: packets pass between two living nodes, by UDP or by a stream.
 func (g *stage) reach(a, b *actor) bool {
+	if !g.linkUp(a, b) {
+		return false
+	}
+	if len(g.doors) == 0 || a.Role == b.Role {
+		return true
+	}
+	if a.Role == discovery.RoleGateway {
+		a, b = b, a
+	}
+	s := a.streams[b.Name]
+	if at, ok := a.endpoint[keyOf(b)]; ok && tunnel.Streamed(at) {
+		return s != nil && (s.Up || !g.udp[a.Site])
+	}
+	return !g.udp[a.Site]
+}
+
+// carry lets the carrier of a server work.
+func (g *stage) carry(a *actor) {
+	for _, b := range g.nodes {
+		var wish *tunnel.Stream
+		for i := range a.plan.Streams {
+			if a.plan.Streams[i].Key == keyOf(b) {
+				wish = &a.plan.Streams[i]
+			}
+		}
+		if wish == nil {
+			delete(a.streams, b.Name)
+			continue
+		}
+		s := a.streams[b.Name]
+		if s == nil || s.To != wish.To {
+			wait := 500 * time.Millisecond
+			if s != nil {
+				wait = min(2*s.wait, 16*time.Second)
+			}
+			s = &stageStream{begun: g.now.Add(wait - 500*time.Millisecond), wait: wait, StreamStatus: tunnel.StreamStatus{Key: wish.Key, To: wish.To, Since: g.now}}
+			s.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 86, 0, 1}), 40000+uint16(b.Addr.As4()[3]))
+			a.streams[b.Name] = s
+		}
+		passes := g.linkUp(a, b) && !g.cuts[[2]string{"tcp", fmt.Sprint(wish.To.Port())}]
+		switch {
+		case g.now.Sub(s.begun) < 200*time.Millisecond:
+		case passes && !s.Up:
+			s.Up, s.Err, s.Since = true, "", g.now
+		case !passes && s.Up:
+			s.Up, s.Err, s.Since, s.begun = false, "silent", g.now, g.now
+		case !passes:
+			s.Err = "no answer"
+		}
+		switch {
+		case !s.Up || g.udp[a.Site]:
+			s.udp = time.Time{}
+		case s.udp.IsZero():
+			s.udp = g.now.Add(5 * time.Second)
+		}
+		s.UDP = !s.udp.IsZero() && g.now.Sub(s.udp) >= 3*time.Second
+	}
+	for _, p := range a.plan.Peers {
+		a.endpoint[p.Key] = p.Endpoint
+	}
+}
+
+// device is what a server's device and carrier say.
+func (g *stage) device(a *actor, s *Snapshot) {
+	s.Device = &tunnel.Status{}
+	for _, b := range g.nodes {
+		if at, ok := a.endpoint[keyOf(b)]; ok {
+			p := tunnel.PeerStatus{Key: keyOf(b), Endpoint: at}
+			if o := a.obs[b.Name]; o != nil {
+				p.LastHandshake = o.Proof
+			}
+			s.Device.Peers = append(s.Device.Peers, p)
+		}
+		if st := a.streams[b.Name]; st != nil {
+			s.Streams = append(s.Streams, st.StreamStatus)
+		}
+	}
+	slices.SortFunc(s.Streams, func(x, y tunnel.StreamStatus) int { return x.Key.Compare(y.Key) })
+}
+
+// linkUp: the network between two living nodes is there.
+func (g *stage) linkUp(a, b *actor) bool {
 	if a.dead || b.dead || a.paused || b.paused || a.cutOff() || b.cutOff() {
 		return false
 	}
@@ -304,6 +404,9 @@ func (g *stage) snapshot(a *actor) *Snapshot {
 		}
 	}
 	s.Sight.Started, s.Sight.At, s.Sight.Paused = a.since, g.now, a.woke
+	if len(g.doors) > 0 && a.Role == discovery.RoleServer {
+		g.device(a, s)
+	}
 	if !a.sendErr.IsZero() {
 		s.Sight.SendErr, s.Sight.SendErrSince = "network is unreachable", a.sendErr
 	}
@@ -320,6 +423,9 @@ func (g *stage) think(a *actor) {
 	}
 	g.tell(a, before)
 	g.hand(a)
+	if len(g.doors) > 0 && a.Role == discovery.RoleServer {
+		g.carry(a)
+	}
 }
 
 // hand is the cloud's hand of an agent: on a new wish, or after its own period,

@@ -20,7 +20,7 @@ import (
 //
 // Verbs:
 //
-//	mesh                       lines: gateway NAME site=S eni=E | server NAME site=S service=N:PORT
+//	mesh                       lines: streams PORT ... (first: TCP ports where gateways take streams) | gateway NAME site=S eni=E | server NAME site=S service=N:PORT
 //	                           route NAME rule=R sticky=D hold=D, then its lines: pool NAME site=S service=N group=G weight=N
 //	                           table ID | group G healthy=N/M (outside the mesh) | weights RULE GROUP=N ...
 //	run for=D                  time passes; prints what changes
@@ -33,6 +33,8 @@ import (
 //	aws unreadable | readable | readonly | writable [node=N]
 //	group G healthy=N/M; freeze G healthy=N; thaw G     what the load balancer's checks say
 //	weights RULE GROUP=N ...   somebody edits the weights by hand
+//	udp site=S blocked | open             the site's firewall drops UDP, or lets it pass
+//	tcp port=P blocked | open             nobody reaches this TCP port of gateways
 //	view node=N site=S state=V a gateway tells a view of its own making; state=own ends it
 //	node=N set: drain, undrain, check=passing|failing|unknown
 //	underlay mtu=N             everybody's link
@@ -102,6 +104,10 @@ func (st *story) do(t *testing.T, d *datadriven.TestData) string {
 		st.group(t, d)
 	case "weights":
 		st.weights(t, d)
+	case "udp":
+		g.udp[arg(d, "site")] = d.HasArg("blocked")
+	case "tcp":
+		g.cuts[[2]string{"tcp", arg(d, "port")}] = d.HasArg("blocked")
 	case "view":
 		a := g.actor(arg(d, "node"))
 		if s := arg(d, "state"); s == "own" {
@@ -245,8 +251,13 @@ func (st *story) mesh(t *testing.T, input string) {
 			kv[k] = v
 		}
 		switch f[0] {
+		case "streams":
+			g.doors = f[1:]
 		case "gateway":
-			g.add(f[1], kv["site"], discovery.RoleGateway, kv["eni"])
+			a := g.add(f[1], kv["site"], discovery.RoleGateway, kv["eni"])
+			for _, port := range g.doors {
+				a.Streams = append(a.Streams, netip.AddrPortFrom(a.Endpoints[0].Addr(), uint16(num(t, port))))
+			}
 		case "server":
 			var svc []discovery.Service
 			if name, port, ok := strings.Cut(kv["service"], ":"); ok {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 // tell traces what changed in an agent's mind since its last plan.
@@ -58,7 +59,45 @@ func (g *stage) tell(a *actor, before *Plan) {
 	}
 	say(relay, g.relayText(a, a.plan))
 	say(epochs, g.epochText(a, a.plan))
+	if before != nil {
+		g.tellStreams(a, before)
+	}
 	say(health, healthText(a.plan))
+}
+
+// tellStreams traces where gateways are reached.
+func (g *stage) tellStreams(a *actor, before *Plan) {
+	wish := func(p *Plan, n *actor) (to, at string) {
+		for _, s := range p.Streams {
+			if s.Key == keyOf(n) {
+				to = s.To.String()
+			}
+		}
+		for _, peer := range p.Peers {
+			if peer.Key == keyOf(n) && tunnel.Streamed(peer.Endpoint) {
+				at = "a stream"
+			} else if peer.Key == keyOf(n) {
+				at = peer.Endpoint.String()
+			}
+		}
+		return to, at
+	}
+	for _, n := range g.nodes {
+		wasTo, wasAt := wish(before, n)
+		to, at := wish(a.plan, n)
+		if n.Role != discovery.RoleGateway || len(g.doors) == 0 {
+			continue
+		}
+		switch {
+		case to != wasTo && to != "":
+			g.trace("%s: tries a stream with %s at %s", a.Name, n.Name, to)
+		case to != wasTo:
+			g.trace("%s: ends the stream with %s", a.Name, n.Name)
+		}
+		if at != wasAt && wasAt != "" {
+			g.trace("%s: reaches %s at %s", a.Name, n.Name, at)
+		}
+	}
 }
 
 func sitesText(p *Plan) string {
@@ -89,7 +128,7 @@ func healthText(p *Plan) string {
 	var b strings.Builder
 	for _, h := range p.Health {
 		if h.Code != "gateway-silent" && h.Code != "aws-unread" && h.Code != "no-alternative" && h.Code != "all-zero" && h.Code != "target-unhealthy" && h.Code != "no-gateway" &&
-			h.Code != "mtu-low" && h.Code != "mtu-black-hole" {
+			h.Code != "mtu-low" && h.Code != "mtu-black-hole" && h.Code != "udp-blocked" && h.Code != "stream-down" {
 			continue
 		}
 		fmt.Fprintf(&b, "%s %s %s\n", h.Severity, h.Code, h.Subject)

@@ -116,8 +116,11 @@ func (l *line) down(to netip.AddrPort, err error) {
 		l.link, l.status.Up, l.status.Since = nil, false, time.Now()
 		l.carrier.log.Info("stream down", "peer", l.wish.Key, "endpoint", to, "err", err)
 	}
-	if l.status.Err = "ended"; err != nil {
-		l.status.Err = err.Error()
+	if l.status.To == to { // not of one that is no longer wanted
+		l.status.Err = "ended"
+		if err != nil {
+			l.status.Err = err.Error()
+		}
 	}
 	poke(l.carrier.changed)
 }

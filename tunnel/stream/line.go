@@ -40,7 +40,7 @@ func newLine(ctx context.Context, c *Carrier, s tunnel.Stream) (*line, error) {
 		return nil, err
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
-	l.status = tunnel.StreamStatus{Key: s.Key, To: s.To, Local: l.leg.addr(), Since: time.Now(), Err: "not connected yet"}
+	l.status = tunnel.StreamStatus{Key: s.Key, To: s.To, Local: l.leg.addr(), Since: time.Now()}
 	return l, nil
 }
 
@@ -203,7 +203,7 @@ func (l *line) redirect(to netip.AddrPort) {
 	if l.status.To == to {
 		return
 	}
-	l.status.To = to
+	l.status.To, l.status.Err = to, ""
 	if l.link != nil {
 		abort(l.link.Conn)
 	}

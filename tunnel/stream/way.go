@@ -5,8 +5,10 @@ import "time"
 const (
 	// trialFirst is the wait before the first trial of UDP, and from then on the
 	// wait doubles up to trialMost.
-	trialFirst = 15 * time.Second
+	trialFirst = 5 * time.Second
 	trialMost  = 5 * time.Minute
+	// trialAgain is the least wait after UDP that worked has fallen silent.
+	trialAgain = 30 * time.Second
 	// trialHold is how long datagrams wait for the answer to a trial; an answer
 	// counts for as long as trialGrace.
 	trialHold  = 250 * time.Millisecond
@@ -83,7 +85,7 @@ func (w *way) due(now time.Time, d []byte) bool {
 func (w *way) judge(now time.Time) {
 	if w.udp && !w.sent.IsZero() && now.Sub(w.sent) > udpSilent {
 		w.udp, w.since, w.sent = false, time.Time{}, time.Time{}
-		w.gap = min(max(2*w.gap, 2*trialFirst), trialMost)
+		w.gap = min(max(2*w.gap, trialAgain), trialMost)
 		w.next = now.Add(w.gap)
 	}
 }

@@ -23,7 +23,7 @@ func TestWay(t *testing.T) {
 	w.up(after(time.Second))
 	want(at, initiation(mine), true, toStream) // the first handshake does not wait
 	w.brought(data(mine, 0, 128))
-	want(after(14*time.Second), small, true, toStream)
+	want(after(4*time.Second), small, true, toStream)
 	want(after(time.Second), big, true, toStream) // a trial takes a small one
 	want(at, small, true, toTrial)
 	want(after(100*time.Millisecond), big, true, toHold)
@@ -35,7 +35,7 @@ func TestWay(t *testing.T) {
 	if w.answered(after(time.Second), data(mine, 1, 128)) {
 		t.Fatal("an answer that comes too late ended the trial")
 	}
-	want(after(26*time.Second), small, true, toStream) // the wait has doubled
+	want(after(7*time.Second), small, true, toStream) // the wait has doubled
 	want(after(3*time.Second), initiation(mine+1), true, toTrial)
 	if !w.answered(after(30*time.Millisecond), data(mine, 2, 128)) {
 		t.Fatal("the answer did not end the trial")
@@ -56,7 +56,7 @@ func TestWay(t *testing.T) {
 	if w.settled(at) {
 		t.Fatal("settled, though silent")
 	}
-	for gap := 120 * time.Second; gap <= 240*time.Second; gap *= 2 { // and the wait grows on
+	for gap := 40 * time.Second; gap <= 160*time.Second; gap *= 2 { // and the wait grows on
 		want(after(gap-time.Second), small, true, toStream)
 		want(after(time.Second), small, true, toTrial)
 		w.holding = false
