@@ -57,7 +57,8 @@ type Agent struct {
 	brain    *brain
 	cloud    *cloud // nil where no AWS is configured
 	herald   *herald
-	server   *enroll.Server     // of enrolment; nil on servers
+	server   *enroll.Server // of enrolment; nil on servers
+	streams  streams
 	leaving  context.CancelFunc // ends Run when the node has left for good
 	journal  api.Journal
 	outcomes outcomes
@@ -122,6 +123,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	network := a.tunnel.device.Network()
 	a.log.Info("tunnel up", "node", a.id.self.Name, "addr", a.id.self.Addr, "backend", a.tunnel.backend, "reason", a.tunnel.reason, "port", a.port())
 
+	if err := a.openStreams(ctx); err != nil {
+		return err
+	}
+
 	// What is on disk brings us back without asking anyone.
 	a.world = world.New(a.id.self, a.settings(), a.set.Services)
 	a.world.Endpoints(remembered)
@@ -143,7 +148,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.trust.world = a.world
 	a.lifetime(a.id.chain)
 	a.herald = &herald{world: a.world, gossip: a.gossip, log: a.log, said: discovery.Announcement{
-		Boot: a.boot, Endpoints: a.endpoints(), Version: a.opts.Version, ENI: a.set.AWS.ENI, Trust: a.trust.epoch(),
+		Boot: a.boot, Endpoints: a.endpoints(), Version: a.opts.Version, ENI: a.set.AWS.ENI, Trust: a.trust.epoch(), Streams: a.doors(),
 	}}
 	a.herald.services(nil)
 	a.prober = probe.New(probe.Options{
@@ -156,7 +161,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	checker := check.New(check.Options{Specs: a.set.Services, Report: a.herald.services, Logger: a.log.With("room", "check")})
 
 	// Hands.
-	a.hands = &hands{prober: a.prober, config: wish, poll: a.set.AWS.Poll}
+	a.hands = &hands{prober: a.prober, config: wish, poll: a.set.AWS.Poll, streams: a.streams.carrier}
 	a.hands.device = loop("device", applyDevice(a.tunnel.device), 0, a.outcome, a.log)
 	if a.tunnel.iface != "" {
 		table := nft.New(nft.Options{Logger: a.log.With("room", "nft")})
@@ -205,6 +210,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer g.stopAll()
 	a.journal.Add(api.Event{Kind: api.KindStart, Subject: a.id.self.Name, To: a.opts.Version})
 	g.start(ctx, a.hands.device)
+	if a.streams.carrier != nil {
+		g.start(ctx, a.streams.carrier)
+	}
+	g.start(ctx, streamEar{&a.streams, a.world})
 	if a.hands.filter != nil {
 		g.start(ctx, a.hands.filter)
 	}

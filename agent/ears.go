@@ -113,7 +113,7 @@ func (e *deviceEar) heard(st tunnel.Status) []discovery.Endpoint {
 		at[k.Node] = k
 	}
 	for _, p := range st.Peers {
-		if id, ok := byKey[p.Key]; ok && p.Endpoint.IsValid() && !p.LastHandshake.IsZero() {
+		if id, ok := byKey[p.Key]; ok && p.Endpoint.IsValid() && !tunnel.Streamed(p.Endpoint) && !p.LastHandshake.IsZero() {
 			at[id] = discovery.Endpoint{Node: id, Addr: p.Endpoint}
 		}
 	}

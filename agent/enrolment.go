@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -28,15 +27,62 @@ func (a *Agent) enrolment(ctx context.Context) (task, error) {
 	}
 	a.checkLedger()
 	a.server = enroll.NewServer(a.enrolmentOptions())
-	// Both families, where the host has both.
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+strconv.Itoa(int(a.port())))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen for joining hosts: TCP port %d: %w: stop the other program or set listen_port", a.port(), tunnel.ErrPortTaken)
+	if err := a.dir.SetDoors(a.doors()); err != nil {
+		a.log.Warn("own addresses not written: tokens name the endpoints only", "err", err)
+	}
+	lns, err := a.listenTCP(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return named{a.server.String(), func(ctx context.Context) error { return serveAll(ctx, a.server, lns) }}, nil
+}
+
+// listenTCP opens every door of this gateway.
+func (a *Agent) listenTCP(ctx context.Context) ([]net.Listener, error) {
+	var lns []net.Listener
+	open := func(network string, addr netip.AddrPort, key string) error {
+		ln, err := (&net.ListenConfig{}).Listen(ctx, network, addr.String())
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			return fmt.Errorf("listen for joining hosts: TCP port %d: %w: stop the other program or set %s", addr.Port(), tunnel.ErrPortTaken, key)
+		case errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("listen for joining hosts: TCP port %d: %w: grant CAP_NET_BIND_SERVICE, or set %s to a port above 1023", addr.Port(), fs.ErrPermission, key)
+		case err != nil:
+			return fmt.Errorf("listen for joining hosts: %w", err)
+		}
+		lns = append(lns, ln)
+		return nil
+	}
+	// Unspecified is both families, where the host has both.
+	err := open("tcp", netip.AddrPortFrom(netip.IPv4Unspecified(), a.port()), "listen_port")
+	for _, addr := range a.set.Enrolment.Listen {
+		if err == nil && !(addr.Addr().IsUnspecified() && addr.Port() == a.port()) {
+			err = open("tcp", addr, "enrolment.listen")
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen for joining hosts: %w", err)
+		for _, ln := range lns {
+			ln.Close()
+		}
+		return nil, err
 	}
-	return named{a.server.String(), func(ctx context.Context) error { return a.server.Run(ctx, ln) }}, nil
+	return lns, nil
+}
+
+// serveAll serves every listener until ctx ends, or one fails.
+func serveAll(ctx context.Context, s *enroll.Server, lns []net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(lns))
+	for _, ln := range lns {
+		go func() { ended <- s.Run(ctx, ln) }()
+	}
+	var errs []error
+	for range lns {
+		errs = append(errs, <-ended)
+		cancel()
+	}
+	return errors.Join(errs...)
 }
 
 // enrolmentOptions connect the server to what the rest of the house knows.
@@ -66,6 +112,7 @@ func (a *Agent) enrolmentOptions() enroll.Options {
 		},
 		Replaced: func(id discovery.Identity) { a.putOut(id, discovery.ReasonReplaced) },
 		Left:     func(id discovery.Identity) { a.putOut(id, discovery.ReasonWentAway) },
+		Streams:  a.takeStreams(),
 		History:  a.trust.history.Append,
 		Logger:   a.log.With("room", "enroll"),
 	}

@@ -15,6 +15,7 @@ import (
 	"drawbridge/discovery/probe"
 	"drawbridge/tunnel"
 	"drawbridge/tunnel/netstack"
+	"drawbridge/tunnel/stream"
 )
 
 // The paces of AWS reading. The leader reads at the configured pace (5 s by
@@ -33,6 +34,7 @@ type hands struct {
 	forwards *netstack.Forwarder
 	prober   *probe.Prober
 	cloud    []*reconcile.Loop[discovery.CloudWish]
+	streams  *stream.Carrier // nil on gateways
 
 	config tunnel.Config // what does not come from the plan: key, port, address
 	poll   time.Duration // of the leader at rest
@@ -48,10 +50,17 @@ type wishes struct {
 	forwards []tunnel.Forward
 	probe    *discovery.ProbeWish
 	cloud    *discovery.CloudWish
+	streams  []tunnel.Stream
 }
 
 // act hands over what changed. A nil part of the plan keeps what is there.
 func (h *hands) act(s *decide.Snapshot, p *decide.Plan) {
+	// Before the device: what a stream that ends still brings would teach the
+	// device an address that is no more.
+	if h.streams != nil && p.Streams != nil && !slices.Equal(p.Streams, h.last.streams) {
+		h.last.streams = p.Streams
+		h.streams.Set(p.Streams)
+	}
 	peers := p.Peers != nil && !reflect.DeepEqual(p.Peers, h.last.peers)
 	behind := p.Behind != nil && !slices.Equal(p.Behind, h.last.behind)
 	mtu := p.MTU > 0 && p.MTU != h.last.mtu

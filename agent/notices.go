@@ -96,12 +96,15 @@ func (a *Agent) effect(n pki.Notice, actor string) {
 			a.trust.set(func(f *discovery.Trust) { f.Revoked = n.Reason })
 		}
 		a.gossip.Recheck()
+		a.recheckStreams()
 		a.release(n.Node, end)
 	case pki.NoticeQuarantined, pki.NoticeReleased:
 		apart := a.trust.apart()
 		a.trust.set(func(f *discovery.Trust) { f.Apart = apart })
+		a.recheckStreams()
 	case pki.NoticeIssuerRevoked:
 		a.gossip.Recheck()
+		a.recheckStreams()
 	case pki.NoticeRoots:
 		a.turnToRoots()
 	}

@@ -142,7 +142,7 @@ func (a *Agent) renewOptions() enroll.RenewOptions {
 }
 
 // gatewayAddrs are the TCP addresses of the other gateways' enrolment: the
-// numbers of their tunnels' endpoints. The one that this node's address is from
+// numbers of their tunnels' endpoints, and where else they say. The one that this node's address is from
 // comes first, since it certifies anew instead of extending; then the living.
 func (a *Agent) gatewayAddrs() []string {
 	var home, living, rest []string
@@ -156,14 +156,15 @@ func (a *Agent) gatewayAddrs() []string {
 		return list
 	}
 	for _, m := range a.gossip.Members() {
+		at := slices.Concat(m.Endpoints, m.Streams)
 		switch {
 		case m.Role != discovery.RoleGateway || m.ID == a.id.self.ID:
 		case m.Addr == first:
-			home = add(home, m.Endpoints)
+			home = add(home, at)
 		case m.State == discovery.StateAlive:
-			living = add(living, m.Endpoints)
+			living = add(living, at)
 		default:
-			rest = add(rest, m.Endpoints)
+			rest = add(rest, at)
 		}
 	}
 	return slices.Concat(home, living, rest)

@@ -58,6 +58,9 @@ func (s source) Counters() map[string]uint64 {
 			out["enroll."+name] = n
 		}
 	}
+	for name, n := range s.a.streams.counters() {
+		out["stream."+name] = n
+	}
 	return out
 }
 

@@ -85,6 +85,8 @@ func pathTo(s *decide.Snapshot, p *decide.Plan, m discovery.Member, device map[t
 	switch {
 	case wished && carrier != tunnel.Key(m.WireGuard) && owner[carrier] != "":
 		return "via " + owner[carrier]
+	case isPeer && tunnel.Streamed(direct.Endpoint) && (wished || p.Peers == nil):
+		return streamPath(s, m.WireGuard)
 	case isPeer && direct.Endpoint.IsValid() && (wished || p.Peers == nil):
 		return "direct " + direct.Endpoint.String()
 	}

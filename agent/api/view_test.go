@@ -59,6 +59,7 @@ func TestStatusSchemaBeforeDecision(t *testing.T) {
 
 func TestPathOf(t *testing.T) {
 	ep := netip.MustParseAddrPort("192.0.2.1:51820")
+	local := netip.MustParseAddrPort("127.86.0.1:40000")
 	self, gw := node(1, "self", "a", discovery.RoleServer), node(2, "gw", "aws", discovery.RoleGateway)
 	far := node(3, "far", "b", discovery.RoleServer)
 	mesh := netip.MustParsePrefix("10.77.0.0/16")
@@ -73,6 +74,8 @@ func TestPathOf(t *testing.T) {
 	}{
 		{"self", self, nil, nil, "self"},
 		{"own peer", gw, []tunnel.Peer{gwPeer}, []tunnel.PeerStatus{{Key: gw.WireGuard, Endpoint: ep}}, "direct 192.0.2.1:51820"},
+		{"by a stream", gw, []tunnel.Peer{gwPeer}, []tunnel.PeerStatus{{Key: gw.WireGuard, Endpoint: local}}, "stream (TLS to 192.0.2.1:443)"},
+		{"by a stream that ended, device not told yet", far, []tunnel.Peer{farPeer}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: local}}, "stream (ended)"},
 		{"own peer never heard", gw, []tunnel.Peer{gwPeer}, []tunnel.PeerStatus{{Key: gw.WireGuard}}, "none"},
 		{"carried by a gateway", far, []tunnel.Peer{gwPeer}, nil, "via gw"},
 		{"narrower prefix wins", far, []tunnel.Peer{farPeer, gwPeer}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "direct 192.0.2.1:51820"},
@@ -83,9 +86,12 @@ func TestPathOf(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := &house{
-				snap: &decide.Snapshot{Self: self, Device: &tunnel.Status{Peers: tt.device}, Members: []discovery.Member{
-					{Record: discovery.Record{Identity: self}}, {Record: discovery.Record{Identity: gw}}, {Record: discovery.Record{Identity: far}},
-				}},
+				snap: &decide.Snapshot{
+					Self: self, Device: &tunnel.Status{Peers: tt.device}, Members: []discovery.Member{
+						{Record: discovery.Record{Identity: self}}, {Record: discovery.Record{Identity: gw}}, {Record: discovery.Record{Identity: far}},
+					},
+					Streams: []tunnel.StreamStatus{{Key: gw.WireGuard, To: netip.MustParseAddrPort("192.0.2.1:443"), Local: local, Up: true}},
+				},
 				plan: &decide.Plan{Peers: tt.planned},
 			}
 			for _, m := range membersOf(gather(noon, h)) {

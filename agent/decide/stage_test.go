@@ -64,6 +64,7 @@ type actor struct {
 
 	streams  map[string]*stageStream // by gateway
 	endpoint map[tunnel.Key]netip.AddrPort
+	said     *tunnel.Status // what the device said at the last whole second
 }
 
 // stageStream is what a carrier does: it connects within 200 ms, or fails after
@@ -198,6 +199,12 @@ func (g *stage) carry(a *actor) {
 
 // device is what a server's device and carrier say.
 func (g *stage) device(a *actor, s *Snapshot) {
+	defer func() {
+		if a.said == nil || g.now.Sub(g.zero)%time.Second == 0 {
+			a.said = s.Device
+		}
+		s.Device = a.said
+	}()
 	s.Device = &tunnel.Status{}
 	for _, b := range g.nodes {
 		if at, ok := a.endpoint[keyOf(b)]; ok {

@@ -41,7 +41,7 @@ const (
 type StreamMemory struct {
 	Gateway discovery.NodeID `json:"gateway"`
 	Since   time.Time        `json:"since,omitzero"` // of the wish; zero: there is none
-	Used    bool             `json:"used,omitempty"` // the device was given its address
+	Used    time.Time        `json:"used,omitzero"`  // since when the device has its address; zero: it has not
 	Works   time.Time        `json:"works,omitzero"` // since when UDP works beside it
 	Door    int              `json:"door,omitempty"` // which of the gateway's addresses is tried
 	// Relapses is how often UDP failed soon after a stream had gone, and Ended
@@ -70,7 +70,7 @@ func (c *scene) streams() {
 		}
 		at := c.deviceAt(g)
 		st := c.streamOf(g)
-		yield := st != nil && st.Up && !mem.Used && c.now.Sub(st.Since) < streamYield && c.byUDP(g)
+		yield := st != nil && st.Up && mem.Used.IsZero() && c.now.Sub(st.Since) < streamYield && c.byUDP(g)
 		c.turn(&mem, g, st, at, yield)
 		if !mem.Since.IsZero() {
 			if st != nil && !st.Up && st.Err != "" && st.To == doors[mem.Door%len(doors)] {
@@ -78,7 +78,7 @@ func (c *scene) streams() {
 			}
 			c.p.Streams = append(c.p.Streams, tunnel.Stream{Key: tunnel.Key(g.WireGuard), To: doors[mem.Door%len(doors)], UDP: udp})
 		}
-		if mem.Used && st != nil {
+		if !mem.Used.IsZero() && st != nil {
 			g.stream = st.Local
 		}
 		g.jolt = c.astray(&mem, g, at) || yield && c.unjolted(g, st.Since)
@@ -91,7 +91,7 @@ func (c *scene) streams() {
 
 // turn begins a stream, puts it to use, or ends it.
 func (c *scene) turn(mem *StreamMemory, g *mate, st *tunnel.StreamStatus, at *tunnel.PeerStatus, yield bool) {
-	direct := c.within(g.proof, c.t.PeerSilent) && (!mem.Used || at != nil && at.Endpoint.IsValid() && !tunnel.Streamed(at.Endpoint))
+	direct := c.within(g.proof, c.t.PeerSilent) && (mem.Used.IsZero() || c.strays(mem, at))
 	switch {
 	case mem.Since.IsZero():
 		after := streamLost
@@ -102,14 +102,14 @@ func (c *scene) turn(mem *StreamMemory, g *mate, st *tunnel.StreamStatus, at *tu
 			return
 		}
 		mem.Since = c.now
-	case direct && !mem.Used:
+	case direct && mem.Used.IsZero():
 		mem.Since = time.Time{} // it was silent, not blocked
 	case yield:
 	case direct:
 		mem.end(c.now)
 	case st == nil:
 		mem.Works = time.Time{}
-	case st.UDP && mem.Used:
+	case st.UDP && !mem.Used.IsZero():
 		if mem.Works.IsZero() {
 			mem.Works = c.now
 		}
@@ -118,10 +118,10 @@ func (c *scene) turn(mem *StreamMemory, g *mate, st *tunnel.StreamStatus, at *tu
 		}
 	default:
 		mem.Works = time.Time{}
-		if mem.Used || !st.Up || !st.Local.IsValid() {
+		if !mem.Used.IsZero() || !st.Up || !st.Local.IsValid() {
 			return
 		}
-		if mem.Used = true; c.within(mem.Ended, streamRelapse) {
+		if mem.Used = c.now; c.within(mem.Ended, streamRelapse) {
 			mem.Relapses++
 		} else {
 			mem.Relapses = 0
@@ -130,7 +130,7 @@ func (c *scene) turn(mem *StreamMemory, g *mate, st *tunnel.StreamStatus, at *tu
 }
 
 func (m *StreamMemory) end(now time.Time) {
-	m.Since, m.Works, m.Used, m.Ended = time.Time{}, time.Time{}, false, now
+	m.Since, m.Works, m.Used, m.Ended = time.Time{}, time.Time{}, time.Time{}, now
 }
 
 // holdOf is how long UDP must work after so many relapses.
@@ -146,19 +146,25 @@ func (c *scene) astray(mem *StreamMemory, g *mate, at *tunnel.PeerStatus) bool {
 		return false
 	}
 	old := c.old.stream(g.ID)
-	if mem.Used && (old == nil || !old.Used) {
+	if mem.Used.Equal(c.now) && (old == nil || old.Used.IsZero()) {
 		return !c.within(at.LastHandshake, sessionLife)
 	}
 	if e := c.old.epoch(g.ID); e != nil && c.within(e.Last, streamJolt) || c.within(g.proof, c.t.PeerSilent) {
 		return false
 	}
 	switch {
-	case mem.Used:
-		return at.Endpoint.IsValid() && !tunnel.Streamed(at.Endpoint)
+	case !mem.Used.IsZero():
+		return c.strays(mem, at)
 	case c.within(mem.Ended, streamJolt):
 		return false // the device may not have heard yet
 	}
 	return tunnel.Streamed(at.Endpoint)
+}
+
+// strays: the device is told to use the stream, and uses another address. What
+// it says may be older than what it was told.
+func (c *scene) strays(mem *StreamMemory, at *tunnel.PeerStatus) bool {
+	return at != nil && at.Endpoint.IsValid() && !tunnel.Streamed(at.Endpoint) && !c.within(mem.Used, streamJolt)
 }
 
 // byUDP reports whether another gateway is reached by UDP.
@@ -166,7 +172,7 @@ func (c *scene) byUDP(g *mate) bool {
 	return slices.ContainsFunc(c.gates, func(i int) bool {
 		m := &c.mates[i]
 		o := c.old.stream(m.ID)
-		return i != c.self && m.ID != g.ID && c.within(m.proof, c.t.PeerSilent) && (o == nil || !o.Used || !o.Works.IsZero())
+		return i != c.self && m.ID != g.ID && c.within(m.proof, c.t.PeerSilent) && (o == nil || o.Used.IsZero() || !o.Works.IsZero())
 	})
 }
 
@@ -226,7 +232,7 @@ func (c *scene) healthStreams() {
 	for i := range c.m.Streams {
 		mem := &c.m.Streams[i]
 		m := find(c.mates, mem.Gateway, func(m *mate) discovery.NodeID { return m.ID })
-		if !mem.Used || !mem.Works.IsZero() || m == nil {
+		if mem.Used.IsZero() || !mem.Works.IsZero() || m == nil {
 			continue
 		}
 		st := c.streamOf(m)

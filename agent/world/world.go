@@ -83,6 +83,11 @@ func (w *World) Underlay(bytes int) {
 	w.set(func(s *decide.Snapshot) { s.Underlay = bytes })
 }
 
+// Streams takes what became of streams, sorted by key.
+func (w *World) Streams(st []tunnel.StreamStatus) {
+	w.set(func(s *decide.Snapshot) { s.Streams = st })
+}
+
 // Endpoints takes what the disk remembers, once, at start.
 func (w *World) Endpoints(es []discovery.Endpoint) {
 	w.set(func(s *decide.Snapshot) { s.Endpoints = es })

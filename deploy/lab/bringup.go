@@ -107,7 +107,7 @@ func (l *Lab) waitCloud(ctx context.Context) (cloudSeed, error) {
 func (l *Lab) writeConfig(n Node, seed cloudSeed) error {
 	b := renderConfig(agentPlan{
 		Node: n, Mode: l.opts.Mode, Socket: l.Socket(n.Name), Pace: l.opts.Pace, Cloud: seed,
-		AWS: "http://" + l.plan.AWS.String(), Weight: normalWeights, NodeLife: l.opts.NodeLife,
+		AWS: "http://" + l.plan.AWS.String(), Weight: normalWeights, NodeLife: l.opts.NodeLife, HTTPS: l.opts.Firewalled,
 	})
 	if err := os.WriteFile(l.configFile(n.Name), b, 0o600); err != nil {
 		return fmt.Errorf("write configuration of %s: %w", n.Name, err)

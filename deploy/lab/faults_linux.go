@@ -63,6 +63,41 @@ func (h *host) fault(link string, percent int) error {
 	return nil
 }
 
+// onlyHTTPS makes h, a router, let nothing out by link but TCP to port 443, and
+// nothing in but its answers.
+func (h *host) onlyHTTPS(link string, on bool) error {
+	c, err := h.nft()
+	if err != nil {
+		return err
+	}
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: labTable})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "firewall", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	c.FlushChain(chain)
+	if on {
+		const source, destination = 0, 2 // in a TCP header
+		for _, way := range []struct {
+			key  expr.MetaKey
+			port uint32
+		}{{expr.MetaKeyOIFNAME, destination}, {expr.MetaKeyIIFNAME, source}} {
+			https := append(linkIs(way.key, link),
+				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: way.port, Len: 2},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(httpsPort)},
+				&expr.Verdict{Kind: expr.VerdictAccept})
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: https})
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(linkIs(way.key, link), &expr.Verdict{Kind: expr.VerdictDrop})})
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("set firewall of %s: %w", h.name, err)
+	}
+	return nil
+}
+
 func (h *host) nft() (*nftables.Conn, error) {
 	c, err := nftables.New(nftables.WithNetNSFd(int(h.ns)))
 	if err != nil {

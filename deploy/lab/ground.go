@@ -43,6 +43,9 @@ type ground interface {
 	// fault drops percent of what passes between the site and the internet,
 	// in both directions: 0 heals, 100 cuts.
 	fault(site string, percent int) error
+	// firewall lets nothing leave the machine room but TCP to port 443, or
+	// everything again.
+	firewall(on bool) error
 	close() error
 }
 

@@ -24,6 +24,9 @@ type Options struct {
 	Out     io.Writer // progress, for people; nil discards
 
 	NodeLife time.Duration // of the certificates that gateways give; 0: the agents' default
+	// Firewalled: from the start the machine room's firewall lets nothing out
+	// but TCP to port 443, where gateways listen too. Namespaces only.
+	Firewalled bool
 }
 
 // Lab is a running miniature internet with its agents.
@@ -90,6 +93,11 @@ func newLab(ctx context.Context, opts Options) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make ground: %w", err)
 	}
+	if opts.Firewalled {
+		if err := l.Firewall(true); err != nil {
+			return nil, errors.Join(err, l.ground.close())
+		}
+	}
 	l.crew = &crew{ground: l.ground, binary: opts.Binary, logs: filepath.Join(dir, logDir)}
 	l.cloud = newCloudClient(filepath.Join(dir, cloudFile))
 	if err := l.serveControl(); err != nil {
@@ -138,6 +146,10 @@ func (l *Lab) Loss(site string, percent int) error {
 	}
 	return l.ground.fault(site, percent)
 }
+
+// Firewall has the machine room's firewall let nothing out but TCP to port 443,
+// or everything again.
+func (l *Lab) Firewall(on bool) error { return l.ground.firewall(on) }
 
 // Kill ends a node's agent as a power cut would (SIGKILL).
 func (l *Lab) Kill(node string) error { return l.crew.kill(agentName(node)) }

@@ -149,6 +149,10 @@ func (g *loopback) fault(site string, percent int) error {
 	return nil
 }
 
+func (g *loopback) firewall(bool) error {
+	return fmt.Errorf("firewall: %w", ErrNeedsNamespaces)
+}
+
 func (g *loopback) close() error {
 	g.stop()
 	<-g.ended

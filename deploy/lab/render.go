@@ -22,6 +22,7 @@ type agentPlan struct {
 	Weight map[string]int // normal, by pool
 
 	NodeLife time.Duration // gateways: of the certificates that they give; 0: the default
+	HTTPS    bool          // gateways: they listen on port 443 too
 }
 
 // routeName is the demo's only route.
@@ -51,13 +52,24 @@ func renderConfig(p agentPlan) []byte {
 	}
 	if p.Node.Gateway {
 		p.renderRoute(line)
-		if p.NodeLife != 0 {
-			line("enrolment: {node_life: %s}", p.NodeLife)
-		}
+		p.renderEnrolment(line)
 	} else {
 		p.renderService(line)
 	}
 	return b.Bytes()
+}
+
+func (p agentPlan) renderEnrolment(line func(string, ...any)) {
+	if p.NodeLife == 0 && !p.HTTPS {
+		return
+	}
+	line("enrolment:")
+	if p.NodeLife != 0 {
+		line("  node_life: %s", p.NodeLife)
+	}
+	if p.HTTPS {
+		line("  listen: [\":%d\"]", httpsPort)
+	}
 }
 
 func (p agentPlan) renderService(line func(string, ...any)) {

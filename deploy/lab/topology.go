@@ -36,6 +36,7 @@ const (
 	appPort       = 8080
 	awsPort       = 4566
 	balancerPort  = 80
+	httpsPort     = 443
 )
 
 // Node is a host that runs an agent.

@@ -204,6 +204,8 @@ func (g *namespaces) fault(site string, percent int) error {
 	return g.hosts["inet"].fault(uplink, percent)
 }
 
+func (g *namespaces) firewall(on bool) error { return g.hosts["idc-nat"].onlyHTTPS("uplink", on) }
+
 // close lets the namespaces go; the kernel takes links and rules with them.
 func (g *namespaces) close() error {
 	var errs []error

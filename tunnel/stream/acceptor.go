@@ -29,6 +29,8 @@ type Acceptor struct {
 	log  *slog.Logger
 	c    counters
 
+	changed chan struct{} // of capacity one
+
 	mu    sync.Mutex // guards calls
 	calls map[tunnel.Key]*call
 }
@@ -54,7 +56,7 @@ const leastLife = time.Second
 
 // NewAcceptor makes an acceptor.
 func NewAcceptor(o AcceptorOptions) *Acceptor {
-	a := &Acceptor{opts: o, log: o.Logger, calls: map[tunnel.Key]*call{}}
+	a := &Acceptor{opts: o, log: o.Logger, changed: make(chan struct{}, 1), calls: map[tunnel.Key]*call{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -102,6 +104,7 @@ func (a *Acceptor) enter(c *call) error {
 		old.end()
 	}
 	a.calls[c.status.Key] = c
+	poke(a.changed)
 	return nil
 }
 
@@ -116,6 +119,7 @@ func (a *Acceptor) leave(c *call) {
 	defer a.mu.Unlock()
 	if a.calls[c.status.Key] == c {
 		delete(a.calls, c.status.Key)
+		poke(a.changed)
 	}
 }
 
@@ -162,14 +166,18 @@ func (c *call) send() {
 // Cut ends the streams of all nodes that may not have one any more.
 func (a *Acceptor) Cut(may func(tunnel.Key) bool) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	for k, c := range a.calls {
+	calls := maps.Clone(a.calls)
+	a.mu.Unlock()
+	for k, c := range calls {
 		if !may(k) {
 			a.c.cut.Add(1)
 			c.end()
 		}
 	}
 }
+
+// Changed delivers after streams began or ended. For a single reader.
+func (a *Acceptor) Changed() <-chan struct{} { return a.changed }
 
 // Status is every stream there is, sorted by key.
 func (a *Acceptor) Status() []tunnel.StreamStatus {
