@@ -71,7 +71,7 @@ func NewAcceptor(o AcceptorOptions) *Acceptor {
 // closes conn. A connection of a node that has one already replaces that.
 func (a *Acceptor) Serve(ctx context.Context, conn net.Conn, key tunnel.Key, from netip.AddrPort) error {
 	defer conn.Close()
-	l, err := loopback(ctx, a.opts.Device)
+	l, err := openLoopback(ctx, a.opts.Device)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,8 @@ func (a *Acceptor) carry(ctx context.Context, c *call) error {
 	defer ways.Wait()
 	ways.Go(func() { defer cancel(); c.pulse(ctx, c.leg) })
 	ways.Go(func() { defer cancel(); c.send() })
-	err := c.read(func(d []byte) { _, _ = c.leg.Write(d) }) // lost, as UDP loses
+	out := burst{leg: c.leg}
+	err := c.read(out.add, out.flush)
 	cancel()
 	if err == nil {
 		return nil
@@ -143,23 +144,24 @@ func (a *Acceptor) carry(ctx context.Context, c *call) error {
 
 // send moves what the device sends into the connection.
 func (c *call) send() {
-	batch := make([]byte, batchCap)
-	n := 0
-	count := func([]byte) { n++ }
+	chunk, out := make([]byte, chunkLen), newFrames()
 	for {
-		size, err := c.leg.Read(batch[headerLen : headerLen+maxDatagram])
+		n, size, err := c.leg.read(chunk)
 		if gone(err) {
 			return
 		}
-		if err != nil || !plausible(batch[headerLen:headerLen+size]) {
+		if err != nil {
 			continue // the device is away for a moment
 		}
-		n = 1
-		end := c.leg.gather(batch, size, count)
-		if c.write(batch[:end]) != nil {
+		for each(chunk[:n], size, out.add); !out.full(); {
+			if n, size = c.leg.more(chunk); n == 0 {
+				break
+			}
+			each(chunk[:n], size, out.add)
+		}
+		if out.put(c.link) != nil {
 			return
 		}
-		c.c.out.Add(uint64(n))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"drawbridge/tunnel"
 )
@@ -33,6 +34,7 @@ type Carrier struct {
 	c       counters
 	wished  chan struct{} // of capacity one
 	changed chan struct{} // of capacity one
+	opened  chan struct{} // of capacity one: UDP works again with one peer
 
 	mu    sync.Mutex // guards wish and lines
 	wish  []tunnel.Stream
@@ -42,7 +44,8 @@ type Carrier struct {
 // NewCarrier makes a carrier.
 func NewCarrier(o CarrierOptions) *Carrier {
 	c := &Carrier{
-		opts: o, log: o.Logger, wished: make(chan struct{}, 1), changed: make(chan struct{}, 1), lines: map[tunnel.Key]*line{},
+		opts: o, log: o.Logger, wished: make(chan struct{}, 1), changed: make(chan struct{}, 1), opened: make(chan struct{}, 1),
+		lines: map[tunnel.Key]*line{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -92,7 +95,20 @@ func (c *Carrier) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-c.wished:
+		case <-c.opened:
+			c.hasten()
 		}
+	}
+}
+
+// hasten has UDP tried with all peers now: it is most often one firewall.
+func (c *Carrier) hasten() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		l.mu.Lock()
+		l.way.hasten(time.Now())
+		l.mu.Unlock()
 	}
 }
 

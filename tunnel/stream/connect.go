@@ -68,7 +68,8 @@ func (l *line) session(to netip.AddrPort) error {
 	var pulse sync.WaitGroup
 	defer pulse.Wait()
 	pulse.Go(func() { defer cancel(); k.pulse(ctx, l.leg) })
-	err = k.read(l.take)
+	out := burst{leg: l.leg}
+	err = k.read(func(d []byte) { l.brought(d); out.add(d) }, out.flush)
 	cancel()
 	return err
 }
@@ -125,10 +126,9 @@ func (l *line) down(to netip.AddrPort, err error) {
 	poke(l.carrier.changed)
 }
 
-// take hands what the stream brought to the device.
-func (l *line) take(d []byte) {
+// brought notes what the stream brought.
+func (l *line) brought(d []byte) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.way.brought(d)
-	l.mu.Unlock()
-	_, _ = l.leg.Write(d) // lost, as UDP loses
 }

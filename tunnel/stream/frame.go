@@ -44,9 +44,6 @@ func plausible(d []byte) bool {
 	return d[0] == typeData
 }
 
-// putHeader writes a frame's header.
-func putHeader(b []byte, n int) { binary.BigEndian.PutUint16(b, uint16(n)) }
-
 // splitter takes what a connection brings apart. What next returns is good
 // until the next call of space.
 type splitter struct {

@@ -24,18 +24,19 @@ type line struct {
 	mu     sync.Mutex // guards the fields below
 	link   *link      // nil: none
 	way    way
-	held   []byte // frames that wait for the end of a trial, the trial's first
-	heldN  int
+	held   *frames // they wait for the end of a trial, the trial's first
 	status tunnel.StreamStatus
+
+	spare *frames // empty; of the goroutine that sends
 }
 
 func newLine(ctx context.Context, c *Carrier, s tunnel.Stream) (*line, error) {
-	l := &line{carrier: c, wish: s, held: make([]byte, 0, maxHeld)}
+	l := &line{carrier: c, wish: s, held: newFrames(), spare: newFrames()}
 	var err error
-	if l.leg, err = loopback(ctx, c.opts.Device); err != nil {
+	if l.leg, err = openLoopback(ctx, c.opts.Device); err != nil {
 		return nil, err
 	}
-	if l.udp, err = outside(ctx, s.UDP); err != nil {
+	if l.udp, err = openOutside(ctx, s.UDP); err != nil {
 		l.leg.Close()
 		return nil, err
 	}
@@ -65,44 +66,43 @@ func (l *line) run() {
 // send takes what the device sends to wherever it goes. No lock is held while
 // it writes to a connection.
 func (l *line) send() {
-	batch := make([]byte, batchCap)
-	spare := make([]byte, 0, maxHeld)
-	n := 0
-	count := func([]byte) { n++ }
+	chunk, out := make([]byte, chunkLen), newFrames()
+	var to *link
+	one := func(d []byte) {
+		k, full := l.choose(d)
+		if full { // in order: what is held is older than d, and newer than out
+			_ = out.put(to)
+			l.flush()
+		}
+		if k != nil {
+			to = k
+			out.add(d)
+		}
+	}
 	for {
-		size, err := l.leg.Read(batch[headerLen : headerLen+maxDatagram])
+		n, size, err := l.leg.read(chunk)
 		if errors.Is(err, os.ErrDeadlineExceeded) { // of a trial
-			spare = l.flush(spare)
+			l.flush()
 			continue
 		}
 		if gone(err) {
 			return
 		}
-		d := batch[headerLen : headerLen+size]
-		if err != nil || !plausible(d) {
+		if err != nil {
 			continue // the device is away for a moment
 		}
-		to, full := l.choose(d)
-		if full {
-			spare = l.flush(spare)
+		for each(chunk[:n], size, one); !out.full(); {
+			if n, size = l.leg.more(chunk); n == 0 {
+				break
+			}
+			each(chunk[:n], size, one)
 		}
-		if to != nil {
-			n = 1
-			end := l.leg.gather(batch, size, count)
-			l.put(to, batch[:end], n)
-		}
-	}
-}
-
-// put writes frames with n datagrams.
-func (l *line) put(to *link, frames []byte, n int) {
-	if to.write(frames) == nil {
-		l.carrier.c.out.Add(uint64(n))
+		_ = out.put(to) // the reader of a connection that ends says why
 	}
 }
 
 // choose sends a datagram by UDP or holds it back, or names the connection that
-// it goes into, with those that came behind it. full: what is held goes first.
+// it goes into. full: what is held goes first.
 func (l *line) choose(d []byte) (to *link, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,9 +123,8 @@ func (l *line) choose(d []byte) (to *link, full bool) {
 		_ = l.leg.SetReadDeadline(time.Now().Add(trialHold))
 		fallthrough
 	case toHold:
-		if len(l.held)+headerLen+len(d) <= maxHeld {
-			l.held = append(append(l.held, byte(len(d)>>8), byte(len(d))), d...)
-			l.heldN++
+		if len(l.held.buf)+headerLen+len(d) <= maxHeld {
+			l.held.add(d)
 			return nil, false
 		}
 		return l.link, true
@@ -133,18 +132,15 @@ func (l *line) choose(d []byte) (to *link, full bool) {
 	return l.link, false
 }
 
-// flush ends a trial that got no answer: what was held goes into the stream. It
-// takes an empty buffer and gives one back.
-func (l *line) flush(spare []byte) []byte {
+// flush ends a trial that got no answer: what was held goes into the stream.
+func (l *line) flush() {
 	l.mu.Lock()
-	frames, n, to := l.held, l.heldN, l.link
-	l.held, l.heldN, l.way.holding = spare[:0], 0, false
+	l.held, l.spare = l.spare, l.held
+	l.way.holding = false
 	_ = l.leg.SetReadDeadline(time.Time{})
+	to, was := l.link, l.spare
 	l.mu.Unlock()
-	if to != nil && n > 0 {
-		l.put(to, frames, n)
-	}
-	return frames[:0]
+	_ = was.put(to)
 }
 
 // hear takes what the peer sends by UDP to the device.
@@ -171,18 +167,19 @@ func (l *line) answered(d []byte) {
 	if !l.way.answered(time.Now(), d) {
 		return
 	}
-	for i, b := 0, l.held; len(b) > headerLen; i++ {
+	for i, b := 0, l.held.buf; len(b) > headerLen; i++ {
 		end := headerLen + int(b[0])<<8 + int(b[1])
 		if i > 0 {
 			_, _ = l.udp.Write(b[headerLen:end])
 		}
 		b = b[end:]
 	}
-	l.held, l.heldN = l.held[:0], 0
+	_ = l.held.put(nil)
 	_ = l.leg.SetReadDeadline(time.Time{})
 	l.carrier.c.returns.Add(1)
 	l.carrier.log.Info("udp works again", "peer", l.wish.Key, "endpoint", l.wish.UDP)
 	poke(l.carrier.changed)
+	poke(l.carrier.opened)
 }
 
 // report is the status now.

@@ -60,16 +60,19 @@ func (l *link) pulse(ctx context.Context, from *leg) {
 	}
 }
 
-// read hands every datagram to take, which must not keep it, until the
-// connection ends; the error says why.
-func (l *link) read(take func(d []byte)) error {
+// read hands every datagram to take, and after each batch of them calls done,
+// until the connection ends; the error says why. A datagram stays as it is until
+// done has returned.
+func (l *link) read(take func(d []byte), done func()) error {
 	for {
 		l.SetReadDeadline(time.Now().Add(silentAfter))
 		n, err := l.Conn.Read(l.in.space())
 		l.in.add(n)
+		came := uint64(0)
 		for {
 			d, ok, bad := l.in.next()
 			if bad != nil {
+				done()
 				l.c.junk.Add(1)
 				return bad
 			}
@@ -77,37 +80,55 @@ func (l *link) read(take func(d []byte)) error {
 				break
 			}
 			if len(d) > 0 {
-				l.c.in.Add(1)
+				came++
 				take(d)
 			}
 		}
+		done()
+		l.c.in.Add(came)
 		if err != nil {
 			return err
 		}
 	}
 }
 
-// gather puts d, which lies in batch behind its header, and whatever else the
-// leg has into frames. It returns the bytes in use.
-func (l *leg) gather(batch []byte, n int, each func(d []byte)) int {
-	putHeader(batch, n)
-	end := headerLen + n
-	for end < batchLen {
-		n := l.more(batch[end+headerLen : end+headerLen+maxDatagram])
-		if n == 0 {
-			break
-		}
-		if d := batch[end+headerLen : end+headerLen+n]; plausible(d) {
-			each(d)
-			putHeader(batch[end:], n)
-			end += headerLen + n
-		}
-	}
-	return end
+// frames collects datagrams for one write into a connection.
+type frames struct {
+	buf []byte
+	n   int
 }
 
-// batchCap is the size of a buffer for frames.
-const batchCap = batchLen + headerLen + maxDatagram
+// newFrames has room for a full batch and one chunk more.
+func newFrames() *frames { return &frames{buf: make([]byte, 0, batchLen+2*chunkLen)} }
+
+func (f *frames) add(d []byte) {
+	f.buf = append(append(f.buf, byte(len(d)>>8), byte(len(d))), d...)
+	f.n++
+}
+
+func (f *frames) full() bool { return len(f.buf) >= batchLen }
+
+// put writes what was collected, and is empty again.
+func (f *frames) put(to *link) (err error) {
+	if f.n > 0 && to != nil {
+		if err = to.write(f.buf); err == nil {
+			to.c.out.Add(uint64(f.n))
+		}
+	}
+	f.buf, f.n = f.buf[:0], 0
+	return err
+}
+
+// each goes through a chunk, datagram by datagram, but for what is none.
+func each(chunk []byte, size int, f func(d []byte)) {
+	for len(chunk) > 0 && size > 0 {
+		n := min(size, len(chunk))
+		if plausible(chunk[:n]) {
+			f(chunk[:n])
+		}
+		chunk = chunk[n:]
+	}
+}
 
 // gone reports whether a socket was closed under the reader. Any other error
 // tells of a datagram that was lost on the way out, because nobody listens

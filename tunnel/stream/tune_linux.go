@@ -13,15 +13,6 @@ import (
 // uses, so that it tells itself.
 var tunnelSide = tunnel.StreamNet.Addr().Next()
 
-// pollOnce reads without waiting.
-func (l *leg) pollOnce(fd uintptr) bool {
-	n, err := syscall.Read(int(fd), l.into)
-	if err == nil && n > 0 {
-		l.n = n
-	}
-	return true
-}
-
 // Socket options that package syscall does not name (linux/tcp.h, asm/socket.h).
 const (
 	tcpUserTimeout  = 18

@@ -11,8 +11,6 @@ import (
 // this address is on loopback.
 var tunnelSide = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-func (l *leg) pollOnce(uintptr) bool { return true }
-
 func tune(net.Conn) {} // TCP_NODELAY is Go's default
 
 func (l *leg) drops() uint32 { return 0 }

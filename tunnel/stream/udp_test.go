@@ -10,17 +10,6 @@ import (
 	"drawbridge/tunnel"
 )
 
-// hasten makes the next trial of UDP due now.
-func (w *town) hasten() {
-	w.carrier.mu.Lock()
-	defer w.carrier.mu.Unlock()
-	for _, l := range w.carrier.lines {
-		l.mu.Lock()
-		l.way.next = time.Now()
-		l.mu.Unlock()
-	}
-}
-
 // TestStreamGoesBackToUDP: while UDP is blocked a trial loses nothing; when it
 // works all goes by UDP; when it falls silent again, by the stream.
 func TestStreamGoesBackToUDP(t *testing.T) {
@@ -57,7 +46,7 @@ func TestStreamGoesBackToUDP(t *testing.T) {
 	}
 
 	// Blocked: the trial and what came behind it are late, and not lost.
-	w.hasten()
+	w.carrier.hasten()
 	began := time.Now()
 	send(2)
 	send(3)
@@ -71,7 +60,7 @@ func TestStreamGoesBackToUDP(t *testing.T) {
 	byStream(4)
 
 	// A forged answer is none.
-	w.hasten()
+	w.carrier.hasten()
 	send(5)
 	natted := byUDP(5)
 	udp.put(t, data(99, 5, 128), natted)
@@ -80,7 +69,7 @@ func TestStreamGoesBackToUDP(t *testing.T) {
 	byStream(6)
 
 	// It works: at once, and what was held goes by UDP too.
-	w.hasten()
+	w.carrier.hasten()
 	send(7)
 	send(8)
 	udp.put(t, data(7, 7, 128), byUDP(7))
@@ -122,7 +111,7 @@ func TestStreamTrialUnderLoad(t *testing.T) {
 	w := newTown(t)
 	w.wish.UDP = newDevice(t).addr
 	st := w.up(t)
-	w.hasten()
+	w.carrier.hasten()
 	const n = 80
 	for i := range uint64(n) {
 		size := 1312

@@ -37,6 +37,7 @@ const (
 // flushes.
 type way struct {
 	udp     bool
+	fell    bool          // it did, and fell silent
 	since   time.Time     // of udp
 	next    time.Time     // trial; zero: no stream was up yet
 	gap     time.Duration // between trials
@@ -53,6 +54,13 @@ func (w *way) up(now time.Time) {
 	if w.next.IsZero() {
 		w.gap = trialFirst
 		w.next = now.Add(w.gap)
+	}
+}
+
+// hasten makes the next trial due, unless UDP failed here after it had worked.
+func (w *way) hasten(now time.Time) {
+	if !w.udp && !w.fell && !w.next.IsZero() {
+		w.next, w.gap = now, trialFirst
 	}
 }
 
@@ -84,7 +92,7 @@ func (w *way) due(now time.Time, d []byte) bool {
 // judge gives UDP up when it has fallen silent.
 func (w *way) judge(now time.Time) {
 	if w.udp && !w.sent.IsZero() && now.Sub(w.sent) > udpSilent {
-		w.udp, w.since, w.sent = false, time.Time{}, time.Time{}
+		w.udp, w.fell, w.since, w.sent = false, true, time.Time{}, time.Time{}
 		w.gap = min(max(2*w.gap, trialAgain), trialMost)
 		w.next = now.Add(w.gap)
 	}
