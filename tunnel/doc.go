@@ -9,7 +9,8 @@
 // It owns nothing outside the process. The rooms beneath it do: see
 // tunnel/userspace (wireguard-go on a TUN), tunnel/netstack (wireguard-go on a
 // network stack of our own, without privilege) and tunnel/nft (the packet
-// filter). tunnel/tunneltest holds the contract test that each backend passes.
+// filter), and tunnel/stream (the same datagrams over TLS, where UDP is
+// blocked). tunnel/tunneltest holds the contract test that each backend passes.
 //
 // It imports standard value packages only, and never dials, logs or sleeps.
 package tunnel

@@ -31,8 +31,9 @@ func membersCommand() *cobra.Command {
 		Long: `List the nodes of the mesh as this agent sees them.
 
 STATE is the gossip's word: known (a verified record, not heard yet), alive,
-suspect, dead, left; or quarantined, when nobody may speak to it. PATH is how packets travel: direct to an endpoint, via
-another node, or none.`,
+suspect, dead, left; or quarantined, when nobody may speak to it. PATH is how
+packets travel: direct to an endpoint, via another node, by a stream (over TLS,
+where UDP is blocked), or none.`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			if _, err := path.Match(filter.name, ""); err != nil {

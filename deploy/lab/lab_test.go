@@ -125,7 +125,7 @@ func TestLabControl(t *testing.T) {
 
 func buildBinary(t *testing.T) string {
 	t.Helper()
-	if e := os.Getenv(labEnv); e != "1" && e != "long" {
+	if env := os.Getenv(labEnv); env != "1" && env != "long" {
 		t.Skipf("set %s=1 to run the whole lab (about a minute for each ground)", labEnv)
 	}
 	binary := filepath.Join(t.TempDir(), "drawbridge")

@@ -25,7 +25,7 @@ type device struct {
 	addr netip.AddrPort
 }
 
-func newDevice(t *testing.T) *device {
+func newDevice(t testing.TB) *device {
 	t.Helper()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -125,7 +125,7 @@ type town struct {
 	last                   net.Conn // accepted
 }
 
-func newTown(t *testing.T) *town {
+func newTown(t testing.TB) *town {
 	t.Helper()
 	w := &town{server: newName(t, 1), gateway: newName(t, 2), serverDevice: newDevice(t), gwDevice: newDevice(t)}
 	var err error
@@ -179,13 +179,13 @@ func newTown(t *testing.T) *town {
 }
 
 // up wishes for the stream and waits until it stands.
-func (w *town) up(t *testing.T) tunnel.StreamStatus {
+func (w *town) up(t testing.TB) tunnel.StreamStatus {
 	t.Helper()
 	w.carrier.Set([]tunnel.Stream{w.wish})
 	return w.until(t, "up", func(s tunnel.StreamStatus) bool { return s.Up })
 }
 
-func (w *town) until(t *testing.T, what string, ok func(tunnel.StreamStatus) bool) tunnel.StreamStatus {
+func (w *town) until(t testing.TB, what string, ok func(tunnel.StreamStatus) bool) tunnel.StreamStatus {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
