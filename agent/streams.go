@@ -177,8 +177,6 @@ func (a *Agent) doors() []netip.AddrPort {
 	}
 	for _, e := range a.endpoints() {
 		add(e)
-	}
-	for _, e := range a.endpoints() {
 		for _, l := range a.set.Enrolment.Listen {
 			add(netip.AddrPortFrom(e.Addr(), l.Port()))
 		}
@@ -186,8 +184,8 @@ func (a *Agent) doors() []netip.AddrPort {
 	return out
 }
 
-// maxDoors is how many addresses a record and a token hold.
-const maxDoors = 8
+// maxDoors is how many such addresses a record holds.
+const maxDoors = 4
 
 func (s *streams) counters() map[string]uint64 {
 	if s.carrier != nil {

@@ -12,7 +12,7 @@ import (
 const (
 	maxAWSRules  = 64
 	maxListen    = 4
-	maxAdvertise = 8 // what a record and a token hold
+	maxAdvertise = 4 // what a record holds
 )
 
 func readEnrolment(s *section, e *Enrolment) {

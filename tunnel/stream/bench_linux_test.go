@@ -51,4 +51,3 @@ func BenchmarkCarry(b *testing.B) {
 		came += (n + size - 1) / size
 	}
 }
-
