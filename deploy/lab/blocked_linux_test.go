@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-
 	"slices"
 	"strings"
 	"sync"

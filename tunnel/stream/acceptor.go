@@ -68,14 +68,15 @@ func NewAcceptor(o AcceptorOptions) *Acceptor {
 
 // Serve carries datagrams between conn, whose other end is proven to be the
 // node with key, and the device, until one of them ends or ctx does; then it
-// closes conn. A connection of a node that has one already replaces that.
+// closes conn and says why. A connection of a node that has one already replaces
+// that.
 func (a *Acceptor) Serve(ctx context.Context, conn net.Conn, key tunnel.Key, from netip.AddrPort) error {
 	defer conn.Close()
 	l, err := openLoopback(ctx, a.opts.Device)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer l.close()
 	c := &call{link: &link{Conn: conn, c: &a.c}, leg: l}
 	c.status = tunnel.StreamStatus{Key: key, To: from, Local: l.addr(), Up: true, Since: time.Now()}
 	if err := a.enter(c); err != nil {
@@ -111,7 +112,7 @@ func (a *Acceptor) enter(c *call) error {
 // end closes both ways; whoever reads or writes returns.
 func (c *call) end() {
 	abort(c.Conn)
-	c.leg.Close()
+	c.leg.close()
 }
 
 func (a *Acceptor) leave(c *call) {
@@ -136,9 +137,6 @@ func (a *Acceptor) carry(ctx context.Context, c *call) error {
 	out := burst{leg: c.leg}
 	err := c.read(out.add, out.flush)
 	cancel()
-	if err == nil {
-		return nil
-	}
 	return fmt.Errorf("stream: %w", err)
 }
 

@@ -20,7 +20,7 @@ func under(c net.Conn) net.Conn {
 func abort(c net.Conn) {
 	if t, ok := under(c).(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // the close counts
-		t.Close()
+		_ = t.Close()
 	}
 	if _, ok := c.(*tls.Conn); !ok {
 		c.Close()

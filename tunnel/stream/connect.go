@@ -59,7 +59,7 @@ func (l *line) session(to netip.AddrPort) error {
 		l.carrier.c.failed.Add(1)
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it is over
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { abort(conn) })()

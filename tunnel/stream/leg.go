@@ -52,6 +52,9 @@ func openLeg(ctx context.Context, d *net.Dialer, to netip.AddrPort) (*leg, error
 	return l, nil
 }
 
+// close wakes whoever reads.
+func (l *leg) close() { _ = l.UDPConn.Close() }
+
 // addr is the own end.
 func (l *leg) addr() netip.AddrPort { return l.LocalAddr().(*net.UDPAddr).AddrPort() }
 

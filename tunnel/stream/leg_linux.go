@@ -103,6 +103,7 @@ func (h *half) segment() int {
 
 // head and body are the parts of the control message.
 func (h *half) head() *syscall.Cmsghdr { return (*syscall.Cmsghdr)(unsafe.Pointer(&h.ctl)) }
+
 func (h *half) body() unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(&h.ctl), syscall.CmsgLen(0))
 }

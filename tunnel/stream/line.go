@@ -37,7 +37,7 @@ func newLine(ctx context.Context, c *Carrier, s tunnel.Stream) (*line, error) {
 		return nil, err
 	}
 	if l.udp, err = openOutside(ctx, s.UDP); err != nil {
-		l.leg.Close()
+		l.leg.close()
 		return nil, err
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
@@ -48,8 +48,8 @@ func newLine(ctx context.Context, c *Carrier, s tunnel.Stream) (*line, error) {
 // stop ends the line at once; run returns soon after.
 func (l *line) stop() {
 	l.cancel()
-	l.leg.Close()
-	l.udp.Close()
+	l.leg.close()
+	l.udp.close()
 }
 
 // run carries datagrams until stop or the end of the carrier's context.

@@ -92,7 +92,6 @@ func TestStreamEndsWithItsWish(t *testing.T) {
 func TestStreamRefusesAnotherGateway(t *testing.T) {
 	t.Parallel()
 	w := newTown(t)
-	w.gateway = newName(t, 3)
 	fake := newName(t, 4)
 	conf := tlsFor(w.server, fake)
 	w.carrier.opts.TLS = func(tunnel.Key) (*tls.Config, error) { return conf, nil }
