@@ -59,6 +59,11 @@ var floors = []floor{
 		never: []string{"net/http", "github.com/aws/", "github.com/hashicorp/", "golang.zx2c4.com/", "gvisor.dev/"},
 	},
 	{
+		name:  "test rooms",
+		rooms: []string{"tunnel/internal/nstest"},
+		house: []string{"tunnel", "tunnel/internal/*", "tunnel/tunneltest"},
+	},
+	{
 		name:  "3 ears and hands",
 		rooms: []string{"tunnel/stream"},
 		house: []string{"tunnel"},
@@ -66,7 +71,7 @@ var floors = []floor{
 	},
 	{
 		name:  "3 ears and hands",
-		rooms: []string{"tunnel/userspace", "tunnel/netstack", "tunnel/nft", "tunnel/conflict", "tunnel/internal/*"},
+		rooms: []string{"tunnel/kernel", "tunnel/userspace", "tunnel/netstack", "tunnel/nft", "tunnel/conflict", "tunnel/internal/*"},
 		house: []string{"tunnel", "tunnel/internal/*"},
 		never: []string{"github.com/aws/", "github.com/hashicorp/"},
 	},

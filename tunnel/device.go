@@ -26,8 +26,10 @@ type Device interface {
 }
 
 // Network is how the agent itself dials and listens in the overlay. network is
-// "tcp" or "udp" in the sense of package net, IPv4. On a TUN these are system
-// sockets bound to the overlay address, on netstack they are the stack's own.
+// "tcp" or "udp" in the sense of package net; the address says the family, or
+// "tcp4", "udp6" and so on do, and neither means IPv4. Where the device has an
+// interface these are system sockets bound to the overlay address, on netstack
+// they are the stack's own.
 type Network interface {
 	DialContext(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
 	Listen(network string, addr netip.AddrPort) (net.Listener, error)
@@ -37,9 +39,9 @@ type Network interface {
 // Errors that a backend returns, wrapped with the particulars.
 var (
 	// ErrNoPrivilege: the backend needs a right or a file that this process
-	// does not have. Next step: run as root, grant CAP_NET_ADMIN and
-	// /dev/net/tun, or choose the netstack backend.
-	ErrNoPrivilege = errors.New("not permitted to create a TUN device")
+	// does not have, or the kernel a part. Next step: run as root, grant
+	// CAP_NET_ADMIN and /dev/net/tun, or choose the netstack backend.
+	ErrNoPrivilege = errors.New("not permitted to create the interface")
 	// ErrPortTaken: another process listens on the UDP port.
 	ErrPortTaken = errors.New("port already in use")
 	// ErrPrefixClash: the host already routes (part of) the mesh prefix elsewhere.

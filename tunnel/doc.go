@@ -7,7 +7,7 @@
 // memory of the first.
 //
 // It owns nothing outside the process. The rooms beneath it do: see
-// tunnel/userspace (wireguard-go on a TUN), tunnel/netstack (wireguard-go on a
+// tunnel/kernel (the kernel's own WireGuard), tunnel/userspace (wireguard-go on a TUN), tunnel/netstack (wireguard-go on a
 // network stack of our own, without privilege) and tunnel/nft (the packet
 // filter), and tunnel/stream (the same datagrams over TLS, where UDP is
 // blocked). tunnel/tunneltest holds the contract test that each backend passes.

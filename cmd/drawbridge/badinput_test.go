@@ -514,7 +514,7 @@ func TestNoPrivilege(t *testing.T) {
 		code       int
 		want       []string
 	}{
-		{"backend tun", "agent --config " + tun + " --state-dir " + dir, exitDenied, []string{"not permitted to create a TUN device", "CAP_NET_ADMIN", "netstack"}},
+		{"backend tun", "agent --config " + tun + " --state-dir " + dir, exitDenied, []string{"not permitted to create the interface", "CAP_NET_ADMIN", "netstack"}},
 		{"auto falls back, socket refused", "agent --config " + auto + " --state-dir " + dir, exitFailed, []string{"backend=netstack", "no TUN device", "socket", "$DRAWBRIDGE_SOCKET"}},
 		{"configuration", "agent --config " + closed + " --state-dir " + dir, exitDenied, []string{"closed.yaml", "permission denied", "run as its owner"}},
 		{"state of another", "token list --state-dir " + others, exitDenied, []string{"permission denied", "run as its owner"}},

@@ -21,7 +21,10 @@ const (
 	silence  = 300 * time.Millisecond // for what must not
 )
 
-var overlay = netip.MustParsePrefix("10.77.0.0/16")
+var (
+	overlay  = netip.MustParsePrefix("10.77.0.0/16")
+	overlay6 = tunnel.Mesh6("contract", overlay)
+)
 
 // node is one device of a contract test with its wish.
 type node struct {
@@ -45,7 +48,8 @@ func newNode(t *testing.T, p Pair, i int) *node {
 		t.Fatal(err)
 	}
 	n := &node{t: t, p: p, i: i, dev: p.New(t, i), key: key}
-	n.cfg = tunnel.Config{PrivateKey: private, Mesh: overlay, Addr: netip.AddrFrom4([4]byte{10, 77, 0, byte(i + 1)})}
+	n.cfg = tunnel.Config{PrivateKey: private, Mesh: overlay, Addr: netip.AddrFrom4([4]byte{10, 77, 0, byte(i + 1)}), Mesh6: overlay6}
+	n.cfg.Addr6 = tunnel.Addr6(overlay6, n.cfg.Addr)
 	t.Cleanup(func() {
 		if err := n.dev.Close(); err != nil {
 			t.Errorf("close device %d: %v", i, err)
@@ -82,7 +86,7 @@ func join(to, from *node) {
 
 // peer is how others see n when they wait for it.
 func (n *node) peer() tunnel.Peer {
-	return tunnel.Peer{Key: n.key, AllowedIPs: []netip.Prefix{netip.PrefixFrom(n.cfg.Addr, 32)}}
+	return tunnel.Peer{Key: n.key, AllowedIPs: []netip.Prefix{netip.PrefixFrom(n.cfg.Addr, 32), netip.PrefixFrom(n.cfg.Addr6, 128)}}
 }
 
 func (n *node) apply() {
@@ -137,7 +141,12 @@ func (n *node) await(what string, ok func() bool) {
 
 func (n *node) listen() net.Listener {
 	n.t.Helper()
-	l, err := n.dev.Network().Listen("tcp", netip.AddrPortFrom(n.cfg.Addr, 0))
+	return n.listenAt(n.cfg.Addr)
+}
+
+func (n *node) listenAt(a netip.Addr) net.Listener {
+	n.t.Helper()
+	l, err := n.dev.Network().Listen("tcp", netip.AddrPortFrom(a, 0))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -147,7 +156,12 @@ func (n *node) listen() net.Listener {
 
 func (n *node) packets() net.PacketConn {
 	n.t.Helper()
-	c, err := n.dev.Network().ListenPacket("udp", netip.AddrPortFrom(n.cfg.Addr, 0))
+	return n.packetsAt(n.cfg.Addr)
+}
+
+func (n *node) packetsAt(a netip.Addr) net.PacketConn {
+	n.t.Helper()
+	c, err := n.dev.Network().ListenPacket("udp", netip.AddrPortFrom(a, 0))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -189,8 +203,10 @@ func receive(t *testing.T, c net.PacketConn, d time.Duration) string {
 
 // exchange sends size bytes from one node to the other and back over TCP,
 // ending each direction by itself.
-func exchange(from, to *node, size int) error {
-	l := to.listen()
+func exchange(from, to *node, size int) error { return exchangeAt(from, to, to.cfg.Addr, size) }
+
+func exchangeAt(from, to *node, at netip.Addr, size int) error {
+	l := to.listenAt(at)
 	defer l.Close()
 	served := make(chan error, 1)
 	go func() {

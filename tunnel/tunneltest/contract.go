@@ -20,6 +20,12 @@ type Pair struct {
 	Port func(t *testing.T, i int) (port uint16, release func())
 	// MTU, if not nil, is the MTU really in force at device i.
 	MTU func(t *testing.T, i int) int
+	// Path, if not nil, is the MTU in force at device i towards an overlay
+	// address. Nil for a device without routes of the host's.
+	Path func(t *testing.T, i int, dst netip.Addr) int
+	// Behind, if not nil, gives host i a further address, outside the mesh, and
+	// an echo service (TCP) there. Nil for a device with no host behind it.
+	Behind func(t *testing.T, i int, at netip.Addr) netip.AddrPort
 	// Left, if not nil, names what the closed device i left outside the process.
 	Left func(t *testing.T, i int) string
 }
@@ -42,6 +48,10 @@ func Contract(t *testing.T, p Pair) {
 		{"Status", status},
 		{"PortTaken", portTaken},
 		{"MTU", mtu},
+		{"IPv6", ipv6},
+		{"SmallMTU", smallMTU},
+		{"Routes", routes},
+		{"PeerMTU", peerMTU},
 		{"NeedsRestart", needsRestart},
 		{"Close", closing},
 	} {

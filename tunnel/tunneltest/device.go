@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"drawbridge/tunnel"
-	"drawbridge/tunnel/internal/uapi"
+	"drawbridge/tunnel/internal/wish"
 )
 
 var _ tunnel.Device = (*Device)(nil)
@@ -24,8 +23,8 @@ type Device struct {
 	listen    netip.AddrPort // in the underlay
 	peers     map[tunnel.Key]*peer
 	closed    bool
-	listeners map[uint16]*listener
-	packets   map[uint16]*packetConn
+	listeners map[netip.AddrPort]*listener
+	packets   map[netip.AddrPort]*packetConn
 	conns     map[*conn]bool
 	ephemeral uint16
 }
@@ -41,6 +40,14 @@ type peer struct {
 
 // Host is the device's address in the underlay.
 func (d *Device) Host() netip.Addr { return d.opts.Host }
+
+// own is the device's overlay address of the family of a; invalid if it has none.
+func (d *Device) own(a netip.Addr) netip.Addr {
+	if a.Is6() && !a.Is4In6() {
+		return d.cfg.Addr6
+	}
+	return d.cfg.Addr
+}
 
 func (d *Device) up() bool { return d.cfg != nil && !d.closed }
 
@@ -60,16 +67,11 @@ func (d *Device) owner(a netip.Addr) *peer {
 
 // Apply makes the device equal to c; see [tunnel.Device].
 func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
-	c.Peers = slices.Clone(c.Peers)
-	for i := range c.Peers {
-		c.Peers[i].AllowedIPs = slices.Clone(c.Peers[i].AllowedIPs)
-	}
-	if c.MTU == 0 {
-		c.MTU = tunnel.DefaultMTU
-	}
-	if err := uapi.Check(c.Normalize()); err != nil {
+	c, err := wish.Take(c)
+	if err != nil {
 		return err
 	}
+	wish.Six(&c)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -82,8 +84,8 @@ func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
 	if d.closed {
 		return tunnel.ErrClosed
 	}
-	if d.cfg != nil && (c.Addr != d.cfg.Addr || c.Mesh != d.cfg.Mesh) {
-		return fmt.Errorf("overlay address %v instead of %v: %w", c.Addr, d.cfg.Addr, tunnel.ErrNeedsRestart)
+	if err := wish.Fits(d.cfg, c); err != nil {
+		return err
 	}
 	d.u.renew()
 	if err := d.bind(c.ListenPort); err != nil {

@@ -37,11 +37,19 @@ func (n network) DialContext(ctx context.Context, network string, to netip.AddrP
 		return nil, fmt.Errorf("dial %v: %w", to, err)
 	}
 	switch network {
-	case "udp", "udp4":
-		p := n.d.packet(0)
+	case "udp", "udp4", "udp6":
+		own := n.d.own(to.Addr())
+		if !own.IsValid() || !speaks(network, to.Addr()) {
+			return nil, fmt.Errorf("dial %v: %w", to, net.UnknownNetworkError(network))
+		}
+		p := n.d.packet(netip.AddrPortFrom(own, 0))
 		p.remote = to
 		return p, nil
-	case "tcp", "tcp4":
+	case "tcp", "tcp4", "tcp6":
+		if speaks(network, to.Addr()) {
+			break
+		}
+		fallthrough
 	default:
 		return nil, fmt.Errorf("dial %v: %w", to, net.UnknownNetworkError(network))
 	}
@@ -54,8 +62,8 @@ func (n network) DialContext(ctx context.Context, network string, to netip.AddrP
 			return nil, fmt.Errorf("dial tcp %v: %w", to, tunnel.ErrClosed)
 		}
 		if far, _ := u.path(n.d, to.Addr()); far != nil {
-			if back, _ := u.path(far, n.d.cfg.Addr); back == n.d {
-				l := far.listeners[to.Port()]
+			if back, _ := u.path(far, n.d.own(to.Addr())); back == n.d {
+				l := far.listeners[to]
 				if l == nil {
 					return nil, fmt.Errorf("dial tcp %v: %w", to, syscall.ECONNREFUSED)
 				}
@@ -71,18 +79,18 @@ func (n network) DialContext(ctx context.Context, network string, to netip.AddrP
 func (n network) Listen(network string, at netip.AddrPort) (net.Listener, error) {
 	n.d.u.mu.Lock()
 	defer n.d.u.mu.Unlock()
-	port, err := n.local(network, "tcp", at)
+	at, err := n.local(network, "tcp", at)
 	if err != nil {
 		return nil, err
 	}
-	if port == 0 {
-		port = n.d.port()
+	if at.Port() == 0 {
+		at = netip.AddrPortFrom(at.Addr(), n.d.port())
 	}
-	if n.d.listeners[port] != nil {
+	if n.d.listeners[at] != nil {
 		return nil, fmt.Errorf("listen on tcp %v: %w", at, syscall.EADDRINUSE)
 	}
-	l := &listener{d: n.d, at: netip.AddrPortFrom(n.d.cfg.Addr, port)}
-	n.d.listeners[port] = l
+	l := &listener{d: n.d, at: at}
+	n.d.listeners[at] = l
 	n.d.u.cond.Broadcast()
 	return l, nil
 }
@@ -90,37 +98,58 @@ func (n network) Listen(network string, at netip.AddrPort) (net.Listener, error)
 func (n network) ListenPacket(network string, at netip.AddrPort) (net.PacketConn, error) {
 	n.d.u.mu.Lock()
 	defer n.d.u.mu.Unlock()
-	port, err := n.local(network, "udp", at)
+	at, err := n.local(network, "udp", at)
 	if err != nil {
 		return nil, err
 	}
-	if n.d.packets[port] != nil {
+	if n.d.packets[at] != nil {
 		return nil, fmt.Errorf("listen on udp %v: %w", at, syscall.EADDRINUSE)
 	}
-	return n.d.packet(port), nil
+	return n.d.packet(at), nil
 }
 
-func (n network) local(network, want string, at netip.AddrPort) (uint16, error) {
+func (n network) local(network, want string, at netip.AddrPort) (netip.AddrPort, error) {
 	if err := n.ready(); err != nil {
-		return 0, fmt.Errorf("listen on %v: %w", at, err)
+		return at, fmt.Errorf("listen on %v: %w", at, err)
 	}
-	if network != want && network != want+"4" {
-		return 0, fmt.Errorf("listen on %v: %w", at, net.UnknownNetworkError(network))
+	a := at.Addr()
+	if network != want && network != want+"4" && network != want+"6" || a.IsValid() && !a.IsUnspecified() && !speaks(network, a) {
+		return at, fmt.Errorf("listen on %v: %w", at, net.UnknownNetworkError(network))
 	}
-	if a := at.Addr(); a.IsValid() && !a.IsUnspecified() && a != n.d.cfg.Addr {
-		return 0, fmt.Errorf("listen on %v: the overlay address of this node is %v", at, n.d.cfg.Addr)
+	own := n.d.cfg.Addr
+	if network == want+"6" || a.Is6() && !a.IsUnspecified() {
+		own = n.d.cfg.Addr6
 	}
-	return at.Port(), nil
+	if !own.IsValid() || a.IsValid() && !a.IsUnspecified() && a != own {
+		return at, fmt.Errorf("listen on %v: the overlay address of this node is %v", at, own)
+	}
+	return netip.AddrPortFrom(own, at.Port()), nil
+}
+
+// speaks reports whether a network such as "tcp4" has the address's family.
+func speaks(network string, a netip.Addr) bool {
+	switch network[len(network)-1] {
+	case '4':
+		return a.Is4()
+	case '6':
+		return a.Is6()
+	}
+	return true
 }
 
 // port gives out the ports that nobody asked for by number (RFC 6335).
 func (d *Device) port() uint16 {
 	for {
 		d.ephemeral = max(d.ephemeral+1, 49152)
-		if d.listeners[d.ephemeral] == nil && d.packets[d.ephemeral] == nil {
+		if d.free(d.cfg.Addr) && d.free(d.cfg.Addr6) {
 			return d.ephemeral
 		}
 	}
+}
+
+func (d *Device) free(a netip.Addr) bool {
+	at := netip.AddrPortFrom(a, d.ephemeral)
+	return d.listeners[at] == nil && d.packets[at] == nil
 }
 
 // wake makes everybody who waits look again.

@@ -27,12 +27,12 @@ type packetConn struct {
 }
 
 // packet opens a UDP socket; u.mu is held and the port is free.
-func (d *Device) packet(port uint16) *packetConn {
-	if port == 0 {
-		port = d.port()
+func (d *Device) packet(at netip.AddrPort) *packetConn {
+	if at.Port() == 0 {
+		at = netip.AddrPortFrom(at.Addr(), d.port())
 	}
-	p := &packetConn{d: d, local: netip.AddrPortFrom(d.cfg.Addr, port)}
-	d.packets[port] = p
+	p := &packetConn{d: d, local: at}
+	d.packets[at] = p
 	return p
 }
 
@@ -80,7 +80,7 @@ func (p *packetConn) send(b []byte, to netip.AddrPort) (int, error) {
 		return len(b), nil // lost, as UDP is
 	}
 	count(hops, len(b))
-	if q := far.packets[to.Port()]; q != nil && len(q.queue) < packetQueue && (!q.remote.IsValid() || q.remote == p.local) {
+	if q := far.packets[to]; q != nil && len(q.queue) < packetQueue && (!q.remote.IsValid() || q.remote == p.local) {
 		q.queue = append(q.queue, datagram{p.local, append([]byte(nil), b...)})
 		u.cond.Broadcast()
 	}
@@ -107,7 +107,7 @@ func (p *packetConn) Close() error {
 	}
 	p.closed = true
 	p.rd.stop()
-	delete(p.d.packets, p.local.Port())
+	delete(p.d.packets, p.local)
 	p.d.u.cond.Broadcast()
 	return nil
 }

@@ -40,7 +40,7 @@ func (l *listener) Close() error {
 		return net.ErrClosed
 	}
 	l.closed = true
-	delete(l.d.listeners, l.at.Port())
+	delete(l.d.listeners, l.at)
 	for _, c := range l.queue {
 		c.end()
 	}
@@ -76,8 +76,9 @@ type conn struct {
 // connect makes both ends of a connection to l; u.mu is held.
 func (d *Device) connect(l *listener, to netip.AddrPort) *conn {
 	there := &half{from: d, to: to.Addr()}
-	back := &half{from: l.d, to: d.cfg.Addr}
-	near := &conn{d: d, in: back, out: there, local: netip.AddrPortFrom(d.cfg.Addr, d.port()), remote: to}
+	own := d.own(to.Addr())
+	back := &half{from: l.d, to: own}
+	near := &conn{d: d, in: back, out: there, local: netip.AddrPortFrom(own, d.port()), remote: to}
 	far := &conn{d: l.d, in: there, out: back, local: to, remote: near.local}
 	d.conns[near], l.d.conns[far] = true, true
 	l.queue = append(l.queue, far)

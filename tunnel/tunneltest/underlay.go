@@ -48,7 +48,7 @@ func (u *Underlay) Device(o Options) *Device {
 		// The block for tests of network devices (RFC 2544).
 		o.Host = netip.AddrFrom4([4]byte{198, 18, byte(u.hosts >> 8), byte(u.hosts)})
 	}
-	d := &Device{u: u, opts: o, peers: map[tunnel.Key]*peer{}, listeners: map[uint16]*listener{}, packets: map[uint16]*packetConn{}, conns: map[*conn]bool{}}
+	d := &Device{u: u, opts: o, peers: map[tunnel.Key]*peer{}, listeners: map[netip.AddrPort]*listener{}, packets: map[netip.AddrPort]*packetConn{}, conns: map[*conn]bool{}}
 	u.devices = append(u.devices, d)
 	return d
 }
@@ -108,8 +108,11 @@ type hop struct{ out, in *peer }
 // and returns the device that gets it; nil when it is lost.
 func (u *Underlay) path(from *Device, dst netip.Addr) (*Device, []hop) {
 	var hops []hop
+	if !from.up() || !from.own(dst).IsValid() {
+		return nil, nil
+	}
 	for at := from; at.up() && len(hops) < 8; {
-		if at.cfg.Addr == dst {
+		if at.own(dst) == dst {
 			return at, hops
 		}
 		if at != from && !at.opts.Forward {
@@ -124,7 +127,7 @@ func (u *Underlay) path(from *Device, dst netip.Addr) (*Device, []hop) {
 			return nil, nil
 		}
 		// Cryptokey routing on receive: the source must belong to the sender.
-		if back := next.owner(from.cfg.Addr); back == nil || back.wish.Key != at.key {
+		if back := next.owner(from.own(dst)); back == nil || back.wish.Key != at.key {
 			return nil, nil
 		}
 		hops = append(hops, hop{p, next.peers[at.key]})

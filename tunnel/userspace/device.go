@@ -2,16 +2,15 @@ package userspace
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"drawbridge/tunnel"
 	"drawbridge/tunnel/internal/engine"
+	"drawbridge/tunnel/internal/hostnet"
 	"drawbridge/tunnel/internal/link"
-	"drawbridge/tunnel/internal/uapi"
+	"drawbridge/tunnel/internal/wish"
 )
 
 // DefaultInterface is the name of the interface unless told otherwise.
@@ -31,11 +30,12 @@ type Options struct {
 // Device is a WireGuard device with an interface of the host.
 type Device struct {
 	opts Options
-	net  *network
+	net  *hostnet.Network
 
 	mu     sync.Mutex // guards the rest
 	wg     *engine.Engine
 	last   *tunnel.Config
+	told   link.Teller
 	closed bool
 }
 
@@ -47,15 +47,15 @@ func New(o Options) *Device {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Device{opts: o, net: newNetwork()}
+	return &Device{opts: o, net: hostnet.New(), told: link.Teller{Log: o.Logger}}
 }
 
-// Apply makes the device equal to c; see [tunnel.Device]. A change of Addr or
-// Mesh is [tunnel.ErrNeedsRestart]. An interface that somebody removed is made
-// again.
+// Apply makes the device equal to c; see [tunnel.Device]. A change of the own
+// addresses or the mesh prefixes is [tunnel.ErrNeedsRestart]. An interface that
+// somebody removed is made again.
 func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
-	c = copyOf(c)
-	if err := uapi.Check(&c); err != nil {
+	c, err := wish.Take(c)
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -66,9 +66,8 @@ func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if d.last != nil && (c.Addr != d.last.Addr || c.Mesh != d.last.Mesh) {
-		return fmt.Errorf("overlay address %v in %v instead of %v in %v: %w",
-			c.Addr, c.Mesh, d.last.Addr, d.last.Mesh, tunnel.ErrNeedsRestart)
+	if err := wish.Fits(d.last, c); err != nil {
+		return err
 	}
 	if d.wg != nil && d.wg.Dead() {
 		d.opts.Logger.Warn("interface disappeared, making it again", "reason", d.opts.Interface)
@@ -85,7 +84,7 @@ func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
 }
 
 func (d *Device) start(c tunnel.Config) error {
-	if err := link.Clash(c.Mesh, d.opts.Interface); err != nil {
+	if err := link.Clash(d.opts.Interface, c.Mesh, c.Mesh6); err != nil {
 		return err
 	}
 	t, err := openTUN(d.opts.Interface, c.MTU)
@@ -103,15 +102,20 @@ func (d *Device) start(c tunnel.Config) error {
 		return err
 	}
 	d.last = &c
-	d.net.open(c.Addr)
 	return nil
 }
 
 // place gives the interface its place in the host's network.
 func (d *Device) place(c tunnel.Config) error {
-	if err := link.Set(link.State{Name: d.opts.Interface, Addr: c.Addr, Mesh: c.Mesh, MTU: c.MTU}); err != nil {
+	o, err := link.Set(link.StateOf(d.opts.Interface, &c))
+	if err != nil {
 		return err
 	}
+	d.told.Tell(o)
+	if o.NoIPv6 != "" {
+		c.Addr6 = netip.Addr{}
+	}
+	d.net.Open(c.Addr, c.Addr6)
 	if !d.opts.Forward {
 		return nil
 	}
@@ -157,7 +161,7 @@ func (d *Device) Close() error {
 		return nil
 	}
 	d.closed = true
-	d.net.close()
+	d.net.Close()
 	if d.wg != nil {
 		d.wg.Close() // the interface goes with its file
 	}
@@ -165,23 +169,9 @@ func (d *Device) Close() error {
 }
 
 // Clash reports, wrapping [tunnel.ErrPrefixClash], a route of this host that
-// overlaps the mesh prefix and is neither a default route nor on iface.
-func Clash(mesh netip.Prefix, iface string) error { return link.Clash(mesh, iface) }
+// overlaps one of the prefixes and is neither a default route nor on iface.
+func Clash(iface string, prefixes ...netip.Prefix) error { return link.Clash(iface, prefixes...) }
 
-// Cleanup removes an interface that a crash left, with its address and route.
-// One that is not there is fine, one that is no TUN is refused.
-func Cleanup(iface string) error { return link.Remove(iface) }
-
-// copyOf is a normalized copy of c that shares no slices with it, with the
-// default MTU filled in.
-func copyOf(c tunnel.Config) tunnel.Config {
-	c.Peers = slices.Clone(c.Peers)
-	for i := range c.Peers {
-		c.Peers[i].AllowedIPs = slices.Clone(c.Peers[i].AllowedIPs)
-	}
-	if c.MTU == 0 {
-		c.MTU = tunnel.DefaultMTU
-	}
-	c.Normalize()
-	return c
-}
+// Cleanup removes an interface that a crash left, with its addresses and
+// routes, and tells whether there was one. One that is not ours is refused.
+func Cleanup(iface string) (removed bool, err error) { return link.Remove(iface) }

@@ -76,19 +76,15 @@ func register(fd int, name string) error {
 }
 
 // openTUN makes the interface for WireGuard. A left-over of the same name is
-// taken over; if it was made in another way it is removed first.
+// taken over; if it was made in another way (the kernel backend made a
+// WireGuard interface, say) it is removed first.
 func openTUN(name string, mtu int) (tun.Device, error) {
 	f, err := attach(name)
 	if errors.Is(err, unix.EINVAL) {
-		if exists, ours, look := link.Exists(name); look == nil && exists {
-			if !ours {
-				return nil, fmt.Errorf("make interface %s: there is one of this name that is no TUN; choose another interface name", name)
-			}
-			if err := link.Remove(name); err != nil {
-				return nil, err
-			}
-			f, err = attach(name)
+		if _, err := link.Remove(name); err != nil {
+			return nil, err
 		}
+		f, err = attach(name)
 	}
 	if err != nil {
 		return nil, err

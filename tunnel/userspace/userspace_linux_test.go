@@ -2,12 +2,9 @@ package userspace_test
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"drawbridge/tunnel"
@@ -28,53 +25,11 @@ func needTUN(t testing.TB) {
 	}
 }
 
-func host(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}) }
-
-// spaces are three namespaces, each joined to both others by a cable.
-func spaces(t testing.TB) (s [3]*nstest.Space) {
-	for i := range s {
-		s[i] = nstest.NewSpace(t)
-	}
-	for i := range s {
-		for j := i + 1; j < len(s); j++ {
-			ni, nj := fmt.Sprintf("to%d", j), fmt.Sprintf("to%d", i)
-			nstest.Link(t, s[i], ni, netip.PrefixFrom(host(i), 32), s[j], nj, netip.PrefixFrom(host(j), 32))
-			s[i].Route(t, netip.PrefixFrom(host(j), 32), netip.Addr{}, ni)
-			s[j].Route(t, netip.PrefixFrom(host(i), 32), netip.Addr{}, nj)
-		}
-	}
-	return s
-}
-
 func TestContract(t *testing.T) {
 	needTUN(t)
-	s := spaces(t)
-	tunneltest.Contract(t, tunneltest.Pair{
-		New: func(_ *testing.T, i int) tunnel.Device {
-			return nstest.Device{Device: userspace.New(userspace.Options{}), In: s[i]}
-		},
-		Underlay: host,
-		Port: func(t *testing.T, i int) (uint16, func()) {
-			var c net.PacketConn
-			s[i].Must(t, func() (err error) { c, err = net.ListenPacket("udp", ":0"); return err })
-			var once sync.Once
-			return uint16(c.LocalAddr().(*net.UDPAddr).Port), func() { once.Do(func() { c.Close() }) }
-		},
-		MTU: func(t *testing.T, i int) (mtu int) {
-			s[i].Must(t, func() (err error) { mtu, err = link.MTU(userspace.DefaultInterface); return err })
-			return mtu
-		},
-		Left: func(t *testing.T, i int) (left string) {
-			s[i].Must(t, func() error {
-				exists, _, err := link.Exists(userspace.DefaultInterface)
-				if exists {
-					left = "its interface"
-				}
-				return err
-			})
-			return left
-		},
-	})
+	tunneltest.Contract(t, nstest.Pair(t, userspace.DefaultInterface, func(int) tunnel.Device {
+		return userspace.New(userspace.Options{})
+	}))
 }
 
 func wish() tunnel.Config {
@@ -105,8 +60,13 @@ func TestRemovedInterfaceIsMadeAgain(t *testing.T) {
 	if err := d.Apply(t.Context(), wish()); err != nil {
 		t.Fatal(err)
 	}
-	s.Must(t, func() error { return userspace.Cleanup(userspace.DefaultInterface) })
-	s.Must(t, func() error { return userspace.Cleanup(userspace.DefaultInterface) }) // again is fine
+	s.Must(t, func() error {
+		if _, err := userspace.Cleanup(userspace.DefaultInterface); err == nil {
+			t.Error("cleaned up under a living device")
+		}
+		return nstest.Remove(userspace.DefaultInterface)
+	})
+	s.Must(t, func() error { _, err := userspace.Cleanup(userspace.DefaultInterface); return err }) // nothing there is fine
 	var err error
 	for range 1000 { // the device notices by itself
 		if err = d.Apply(t.Context(), wish()); err == nil {
@@ -125,7 +85,7 @@ func TestRemovedInterfaceIsMadeAgain(t *testing.T) {
 func TestLeftOverAndForeignInterfaces(t *testing.T) {
 	needTUN(t)
 	s := nstest.NewSpace(t)
-	leave(t, s, userspace.DefaultInterface)
+	s.Must(t, func() error { return nstest.LeaveTUN(userspace.DefaultInterface) })
 	d := nstest.Device{Device: userspace.New(userspace.Options{}), In: s}
 	if err := d.Apply(t.Context(), wish()); err != nil {
 		t.Fatalf("left-over interface: %v", err)
@@ -134,8 +94,8 @@ func TestLeftOverAndForeignInterfaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Must(t, func() error {
-		exists, _, err := link.Exists(userspace.DefaultInterface)
-		if err == nil && exists {
+		kind, err := link.Find(userspace.DefaultInterface)
+		if err == nil && kind != link.None {
 			err = errors.New("the left-over interface is still there after Close")
 		}
 		return err
@@ -148,7 +108,7 @@ func TestLeftOverAndForeignInterfaces(t *testing.T) {
 	}
 	f.Close()
 	s.Do(func() {
-		if err := userspace.Cleanup("foreign0"); err == nil {
+		if _, err := userspace.Cleanup("foreign0"); err == nil {
 			t.Error("removed an interface that is no TUN")
 		}
 	})
@@ -168,9 +128,9 @@ func TestClashAndForward(t *testing.T) {
 	if err := d.Apply(t.Context(), wish()); err != nil {
 		t.Fatal(err)
 	}
-	s.Must(t, func() error { return userspace.Clash(wish().Mesh, userspace.DefaultInterface) })
+	s.Must(t, func() error { return userspace.Clash(userspace.DefaultInterface, wish().Mesh) })
 	s.Do(func() {
-		if err := userspace.Clash(wish().Mesh, "eth9"); !errors.Is(err, tunnel.ErrPrefixClash) {
+		if err := userspace.Clash("eth9", wish().Mesh); !errors.Is(err, tunnel.ErrPrefixClash) {
 			t.Errorf("clash with the route of our interface, asked by another: %v", err)
 		}
 	})

@@ -2,32 +2,22 @@ package link
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Clash reports, wrapping [tunnel.ErrPrefixClash], a route of the host's main
-// table that overlaps the mesh prefix, other than the default route and routes
-// of the interface own.
-func Clash(mesh netip.Prefix, own string) error {
-	// The main table only: the local one repeats addresses that have their
-	// connected route here anyway, and rules to others are made on purpose.
-	found, err := whole(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-	})
+// table that overlaps one of the prefixes, other than default routes and routes
+// of the interface own. Invalid prefixes clash with nothing.
+func Clash(own string, prefixes ...netip.Prefix) error {
+	found, err := mainRoutes()
 	if err != nil {
-		return fmt.Errorf("list routes: %w", err)
+		return err
 	}
-	names := map[int]string{}
-	links, err := whole(netlink.LinkList)
+	names, err := linkNames()
 	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
-	}
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
+		return err
 	}
 	var routes []route
 	for _, r := range found {
@@ -35,7 +25,12 @@ func Clash(mesh netip.Prefix, own string) error {
 			routes = append(routes, route{dst, name(names, r)})
 		}
 	}
-	return clash(mesh, own, routes)
+	for _, p := range prefixes {
+		if err := clash(p, own, routes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func name(names map[int]string, r netlink.Route) string {

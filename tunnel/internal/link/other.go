@@ -4,34 +4,39 @@ package link
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 )
 
 // errOther is the answer on every other system.
 var errOther = errors.New("interfaces are set up on Linux only; choose the netstack backend")
 
-// State is the wish for an interface.
-type State struct {
-	Name string
-	Addr netip.Addr
-	Mesh netip.Prefix
-	MTU  int
-}
-
 // Set refuses.
-func Set(State) error { return errOther }
+func Set(State) (Outcome, error) { return Outcome{}, errOther }
 
 // MTU refuses.
 func MTU(string) (int, error) { return 0, errOther }
 
-// Exists refuses.
-func Exists(string) (exists, tun bool, err error) { return false, false, errOther }
+// Find refuses.
+func Find(string) (Kind, error) { return None, errOther }
 
 // Remove finds nothing to remove: nothing was ever created.
-func Remove(string) error { return nil }
+func Remove(string) (bool, error) { return false, nil }
 
 // Clash refuses.
-func Clash(netip.Prefix, string) error { return errOther }
+func Clash(string, ...netip.Prefix) error { return errOther }
 
 // Forward refuses.
 func Forward(string) ([]string, error) { return nil, errOther }
+
+// Make refuses.
+func Make(string) error { return errOther }
+
+// Hold refuses.
+func Hold(string) (io.Closer, error) { return nil, errOther }
+
+// Up refuses.
+func Up(string) (bool, error) { return false, errOther }
+
+// Delete finds nothing to remove.
+func Delete(string) error { return nil }
