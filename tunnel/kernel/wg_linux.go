@@ -124,4 +124,3 @@ func peerStatus(p *wgtypes.Peer) tunnel.PeerStatus {
 	}
 	return s
 }
-

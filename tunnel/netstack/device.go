@@ -2,13 +2,13 @@ package netstack
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"drawbridge/tunnel"
 	"drawbridge/tunnel/internal/engine"
-	"drawbridge/tunnel/internal/uapi"
+	"drawbridge/tunnel/internal/wish"
 )
 
 var _ tunnel.Device = (*Device)(nil)
@@ -40,13 +40,16 @@ func New(o Options) *Device {
 	return &Device{opts: o, net: &network{}}
 }
 
-// Apply makes the device equal to c; see [tunnel.Device]. A change of Addr or
-// Mesh is [tunnel.ErrNeedsRestart]; a change of MTU holds for new connections.
+// Apply makes the device equal to c; see [tunnel.Device]. A change of the own
+// addresses or the mesh prefixes is [tunnel.ErrNeedsRestart]; a change of MTU
+// holds for new connections. The MTU of a peer means nothing here: the stack has
+// one for all.
 func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
-	c = copyOf(c)
-	if err := uapi.Check(&c); err != nil {
+	c, err := wish.Take(c)
+	if err != nil {
 		return err
 	}
+	less := wish.Six(&c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -56,11 +59,13 @@ func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
 		return err
 	}
 	if d.wg == nil {
+		if less {
+			d.opts.Logger.Debug("overlay is IPv4 only", "reason", "the MTU is below 1280, the least that IPv6 may have (RFC 8200, section 5)")
+		}
 		return d.start(c)
 	}
-	if c.Addr != d.last.Addr || c.Mesh != d.last.Mesh {
-		return fmt.Errorf("overlay address %v in %v instead of %v in %v: %w",
-			c.Addr, c.Mesh, d.last.Addr, d.last.Mesh, tunnel.ErrNeedsRestart)
+	if err := wish.Fits(d.last, c); err != nil {
+		return err
 	}
 	if err := d.wg.Set(c); err != nil {
 		return err
@@ -70,12 +75,15 @@ func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
 			return err
 		}
 	}
+	if !slices.Equal(c.Routes, d.last.Routes) {
+		d.stack.route(&c)
+	}
 	d.last = &c
 	return nil
 }
 
 func (d *Device) start(c tunnel.Config) error {
-	st, err := newTUN(c.Addr, c.Mesh, c.MTU, d.opts.Forward)
+	st, err := newTUN(&c, d.opts.Forward)
 	if err != nil {
 		return err
 	}
@@ -85,7 +93,7 @@ func (d *Device) start(c tunnel.Config) error {
 		return err
 	}
 	d.stack, d.wg, d.last = st, wg, &c
-	d.net.open(st.stack, c.Addr)
+	d.net.open(st.stack, c.Addr, c.Addr6)
 	return nil
 }
 
@@ -126,20 +134,4 @@ func (d *Device) Close() error {
 	d.wg.Close()
 	d.stack.destroy()
 	return nil
-}
-
-// copyOf is a normalized copy of c that shares no slices with it, with the
-// default MTU filled in.
-func copyOf(c tunnel.Config) tunnel.Config {
-	peers := make([]tunnel.Peer, len(c.Peers))
-	copy(peers, c.Peers)
-	for i := range peers {
-		peers[i].AllowedIPs = append(peers[i].AllowedIPs[:0:0], peers[i].AllowedIPs...)
-	}
-	c.Peers = peers
-	if c.MTU == 0 {
-		c.MTU = tunnel.DefaultMTU
-	}
-	c.Normalize()
-	return c
 }

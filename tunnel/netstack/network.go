@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"drawbridge/tunnel"
+	"drawbridge/tunnel/internal/hostnet"
 )
 
 var _ tunnel.Network = (*network)(nil)
@@ -22,14 +23,14 @@ var _ tunnel.Network = (*network)(nil)
 type network struct {
 	mu     sync.Mutex // guards the rest
 	stack  *stack.Stack
-	addr   netip.Addr
+	v4, v6 netip.Addr // v6 is invalid where the overlay is IPv4 only
 	closed bool
 }
 
-func (n *network) open(s *stack.Stack, addr netip.Addr) {
+func (n *network) open(s *stack.Stack, v4, v6 netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.stack, n.addr = s, addr
+	n.stack, n.v4, n.v6 = s, v4, v6
 }
 
 func (n *network) close() {
@@ -38,54 +39,58 @@ func (n *network) close() {
 	n.closed = true
 }
 
-func (n *network) use() (*stack.Stack, netip.Addr, error) {
+// use is the stack and the own address of a family.
+func (n *network) use(six bool) (*stack.Stack, netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
+	switch {
+	case n.closed:
 		return nil, netip.Addr{}, tunnel.ErrClosed
-	}
-	if n.stack == nil {
+	case n.stack == nil:
 		return nil, netip.Addr{}, errors.New("overlay is not configured yet")
+	case !six:
+		return n.stack, n.v4, nil
+	case !n.v6.IsValid():
+		return nil, netip.Addr{}, errors.New("this node has no IPv6 overlay address")
 	}
-	return n.stack, n.addr, nil
+	return n.stack, n.v6, nil
 }
 
 // DialContext connects to an overlay address. "udp" gives a connected socket.
 func (n *network) DialContext(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	s, own, err := n.use()
+	kind := "tcp"
+	if strings.HasPrefix(network, "udp") {
+		kind = "udp"
+	}
+	_, six, err := hostnet.Family(kind, network, to.Addr())
 	if err != nil {
 		return nil, fmt.Errorf("dial %v: %w", to, err)
 	}
-	if !to.Addr().Unmap().Is4() {
-		return nil, fmt.Errorf("dial %v: not an IPv4 address", to)
+	s, own, err := n.use(six)
+	if err != nil {
+		return nil, fmt.Errorf("dial %v: %w", to, err)
 	}
-	switch network {
-	case "tcp", "tcp4":
-		c, err := dialTCP(ctx, s, full(netip.AddrPortFrom(own, 0)), full(to))
+	from, dst := full(netip.AddrPortFrom(own, 0)), full(to)
+	if kind == "tcp" {
+		c, err := dialTCP(ctx, s, from, dst)
 		if err != nil {
 			return nil, fmt.Errorf("dial tcp %v: %w", to, err)
 		}
 		return c, nil
-	case "udp", "udp4":
-		from, dst := full(netip.AddrPortFrom(own, 0)), full(to)
-		c, err := gonet.DialUDP(s, &from, &dst, ipv4.ProtocolNumber)
-		if err != nil {
-			return nil, fmt.Errorf("dial udp %v: %w", to, plain(err))
-		}
-		return &udpConn{UDPConn: c}, nil
 	}
-	return nil, fmt.Errorf("dial %v: %w", to, net.UnknownNetworkError(network))
+	c, err := gonet.DialUDP(s, &from, &dst, protocolOf(from))
+	if err != nil {
+		return nil, fmt.Errorf("dial udp %v: %w", to, plain(err))
+	}
+	return &udpConn{UDPConn: c}, nil
 }
 
-// Listen accepts TCP connections on the own overlay address; an unspecified
-// address means that one too.
+// Listen accepts TCP connections on an own overlay address; an unspecified
+// address means the IPv4 one ("tcp6": the IPv6 one).
 func (n *network) Listen(network string, at netip.AddrPort) (net.Listener, error) {
-	s, local, err := n.local(at)
+	s, local, err := n.local("tcp", network, at)
 	if err != nil {
 		return nil, err
-	}
-	if network != "tcp" && network != "tcp4" {
-		return nil, fmt.Errorf("listen on %v: %w", at, net.UnknownNetworkError(network))
 	}
 	l, err := listenTCP(s, local)
 	if err != nil {
@@ -94,24 +99,25 @@ func (n *network) Listen(network string, at netip.AddrPort) (net.Listener, error
 	return l, nil
 }
 
-// ListenPacket receives UDP packets on the own overlay address.
+// ListenPacket receives UDP packets on an own overlay address, as Listen does.
 func (n *network) ListenPacket(network string, at netip.AddrPort) (net.PacketConn, error) {
-	s, local, err := n.local(at)
+	s, local, err := n.local("udp", network, at)
 	if err != nil {
 		return nil, err
 	}
-	if network != "udp" && network != "udp4" {
-		return nil, fmt.Errorf("listen on %v: %w", at, net.UnknownNetworkError(network))
-	}
-	c, err := gonet.DialUDP(s, &local, nil, ipv4.ProtocolNumber)
+	c, err := gonet.DialUDP(s, &local, nil, protocolOf(local))
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %v: %w", at, plain(err))
 	}
 	return &udpConn{UDPConn: c}, nil
 }
 
-func (n *network) local(at netip.AddrPort) (*stack.Stack, tcpip.FullAddress, error) {
-	s, own, err := n.use()
+func (n *network) local(kind, network string, at netip.AddrPort) (*stack.Stack, tcpip.FullAddress, error) {
+	_, six, err := hostnet.Family(kind, network, at.Addr())
+	if err != nil {
+		return nil, tcpip.FullAddress{}, fmt.Errorf("listen on %v: %w", at, err)
+	}
+	s, own, err := n.use(six)
 	if err != nil {
 		return nil, tcpip.FullAddress{}, fmt.Errorf("listen on %v: %w", at, err)
 	}
@@ -119,8 +125,4 @@ func (n *network) local(at netip.AddrPort) (*stack.Stack, tcpip.FullAddress, err
 		return nil, tcpip.FullAddress{}, fmt.Errorf("listen on %v: the overlay address of this node is %v", at, own)
 	}
 	return s, full(netip.AddrPortFrom(own, at.Port())), nil
-}
-
-func full(a netip.AddrPort) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: nicID, Addr: tcpip.AddrFrom4(a.Addr().Unmap().As4()), Port: a.Port()}
 }

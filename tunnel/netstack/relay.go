@@ -15,16 +15,31 @@ import (
 
 // passes reports whether a packet is for another node of the mesh.
 func (t *netTUN) passes(b []byte) bool {
-	if !t.relays.IsValid() || len(b) < header.IPv4MinimumSize {
+	var dst netip.Addr
+	i := 0
+	switch {
+	case b[0]>>4 == 4 && len(b) >= header.IPv4MinimumSize:
+		dst = netip.AddrFrom4([4]byte(b[16:20]))
+	case b[0]>>4 == 6 && len(b) >= header.IPv6MinimumSize:
+		dst, i = netip.AddrFrom16([16]byte(b[24:40])), 1
+	default:
 		return false
 	}
-	dst := netip.AddrFrom4([4]byte(b[16:20]))
-	return dst != t.self && t.relays.Contains(dst)
+	return t.relays[i].IsValid() && dst != t.self[i] && t.relays[i].Contains(dst)
 }
 
-// hop takes a hop off a packet's life (RFC 791, section 3.2). It reports false
-// for one that is over or malformed: such a packet is dropped without a word.
+// hop takes a hop off a packet's life (RFC 791, section 3.2; RFC 8200, section
+// 3). It reports false for one that is over or malformed: such a packet is
+// dropped without a word.
 func hop(b []byte) bool {
+	if b[0]>>4 == 6 {
+		h := header.IPv6(b)
+		if !h.IsValid(len(b)) || h.HopLimit() <= 1 {
+			return false
+		}
+		h.SetHopLimit(h.HopLimit() - 1)
+		return true
+	}
 	h := header.IPv4(b)
 	if !h.IsValid(len(b)) || h.TTL() <= 1 {
 		return false

@@ -9,7 +9,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -29,7 +28,7 @@ const (
 // would stay for ever when the other host disappears.
 func dialTCP(ctx context.Context, s *stack.Stack, from, to tcpip.FullAddress) (net.Conn, error) {
 	var wq waiter.Queue
-	ep, terr := s.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &wq)
+	ep, terr := s.NewEndpoint(tcp.ProtocolNumber, protocolOf(from), &wq)
 	if terr != nil {
 		return nil, stackError("dial", to, terr)
 	}
@@ -80,7 +79,7 @@ type listener struct {
 
 func listenTCP(s *stack.Stack, at tcpip.FullAddress) (*listener, error) {
 	l := &listener{wq: new(waiter.Queue), closed: make(chan struct{})}
-	ep, terr := s.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, l.wq)
+	ep, terr := s.NewEndpoint(tcp.ProtocolNumber, protocolOf(at), l.wq)
 	if terr != nil {
 		return nil, stackError("listen", at, terr)
 	}

@@ -12,13 +12,15 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"drawbridge/tunnel"
 )
 
 const (
@@ -37,8 +39,8 @@ type netTUN struct {
 	link   *channel.Endpoint
 	events chan tun.Event
 	mtu    atomic.Int32
-	self   netip.Addr
-	relays netip.Prefix // what is passed on to others; zero: nothing is
+	self   [2]netip.Addr   // IPv4 and IPv6
+	relays [2]netip.Prefix // what is passed on to others; zero: nothing is
 
 	ctx    context.Context // ends when WireGuard closes the TUN
 	cancel context.CancelFunc
@@ -46,55 +48,49 @@ type netTUN struct {
 	done   sync.Once
 }
 
-func newTUN(addr netip.Addr, mesh netip.Prefix, mtu int, forward bool) (*netTUN, error) {
+func newTUN(c *tunnel.Config, forward bool) (*netTUN, error) {
 	s := stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		HandleLocal:        true,
 	})
-	link := channel.New(queueLen, uint32(mtu), "")
+	link := channel.New(queueLen, uint32(c.MTU), "")
 	// WireGuard authenticated every byte on the way here, so checking the
 	// transport checksum again finds nothing; large segments are cut by the
 	// stack itself, after TCP's work was done once for all of them.
 	link.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
 	link.SupportedGSOKind = stack.GVisorGSOSupported
 
-	t := &netTUN{stack: s, link: link, events: make(chan tun.Event, 4), self: addr}
+	t := &netTUN{stack: s, link: link, events: make(chan tun.Event, 4)}
+	t.self = [2]netip.Addr{c.Addr, c.Addr6}
 	if forward {
-		t.relays = mesh.Masked()
+		t.relays = [2]netip.Prefix{c.Mesh.Masked(), c.Mesh6.Masked()}
 	}
-	t.mtu.Store(int32(mtu))
+	t.mtu.Store(int32(c.MTU))
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	if err := t.setUp(addr, mesh); err != nil {
+	if err := t.setUp(c); err != nil {
 		t.destroy()
 		return nil, err
 	}
 	return t, nil
 }
 
-func (t *netTUN) setUp(addr netip.Addr, mesh netip.Prefix) error {
+func (t *netTUN) setUp(c *tunnel.Config) error {
 	tune(t.stack)
 	if err := t.stack.CreateNIC(nicID, t.link); err != nil {
 		return fmt.Errorf("create network stack: %v", err)
 	}
-	own := tcpip.ProtocolAddress{
-		Protocol:          ipv4.ProtocolNumber,
-		AddressWithPrefix: tcpip.AddrFrom4(addr.As4()).WithPrefix(),
+	for _, a := range t.self {
+		if !a.IsValid() {
+			continue
+		}
+		at := full(netip.AddrPortFrom(a, 0))
+		own := tcpip.ProtocolAddress{Protocol: protocolOf(at), AddressWithPrefix: at.Addr.WithPrefix()}
+		if err := t.stack.AddProtocolAddress(nicID, own, stack.AddressProperties{}); err != nil {
+			return fmt.Errorf("set overlay address %v: %v", a, err)
+		}
 	}
-	if err := t.stack.AddProtocolAddress(nicID, own, stack.AddressProperties{}); err != nil {
-		return fmt.Errorf("set overlay address %v: %v", addr, err)
-	}
-	// No default route: the stack can reach the mesh and nothing else.
-	mask := tcpip.MaskFromBytes(header.IPv4Broadcast.AsSlice())
-	if n := mesh.Bits(); n < 32 {
-		m := ^uint32(0) << (32 - n)
-		mask = tcpip.MaskFromBytes([]byte{byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)})
-	}
-	dst, err := tcpip.NewSubnet(tcpip.AddrFrom4(mesh.Masked().Addr().As4()), mask)
-	if err != nil {
-		return fmt.Errorf("route %v: %w", mesh, err)
-	}
-	t.stack.AddRoute(tcpip.Route{Destination: dst, NIC: nicID})
+	t.route(c)
 	return nil
 }
 
@@ -152,15 +148,15 @@ func (t *netTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	return n, nil
 }
 
-// Write hands packets to the stack. What is not IPv4 is dropped: the overlay
-// has no other addresses.
+// Write hands packets to the stack. What is neither IPv4 nor IPv6 is dropped.
 func (t *netTUN) Write(bufs [][]byte, offset int) (int, error) {
 	if t.ctx.Err() != nil {
 		return 0, os.ErrClosed
 	}
 	for _, b := range bufs {
 		b = b[offset:]
-		if len(b) == 0 || b[0]>>4 != 4 {
+		protocol, ok := family(b)
+		if !ok {
 			continue
 		}
 		pass := t.passes(b)
@@ -171,7 +167,7 @@ func (t *netTUN) Write(bufs [][]byte, offset int) (int, error) {
 		if pass {
 			t.passOn(p)
 		} else {
-			t.link.InjectInbound(header.IPv4ProtocolNumber, p)
+			t.link.InjectInbound(protocol, p)
 		}
 		p.DecRef()
 	}

@@ -39,10 +39,15 @@ func (c *udpConn) Write(b []byte) (int, error) {
 
 func (c *udpConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	ua, ok := to.(*net.UDPAddr)
-	if !ok || ua.IP.To4() == nil {
+	six := c.LocalAddr().(*net.UDPAddr).IP.To4() == nil
+	if !ok || six != (ua.IP.To4() == nil) {
 		return 0, &net.OpError{Op: "write", Net: "udp", Addr: to, Err: syscall.EAFNOSUPPORT}
 	}
-	n, err := c.UDPConn.WriteTo(b, &net.UDPAddr{IP: ua.IP.To4(), Port: ua.Port})
+	dst := &net.UDPAddr{IP: ua.IP, Port: ua.Port}
+	if !six {
+		dst.IP = ua.IP.To4() // the stack takes the family from the length
+	}
+	n, err := c.UDPConn.WriteTo(b, dst)
 	return n, after(&c.closed, err)
 }
 

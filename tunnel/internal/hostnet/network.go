@@ -83,11 +83,11 @@ func (n *Network) drop(s io.Closer) {
 	delete(n.socks, s)
 }
 
-// family is network with its family said, "tcp4" for "tcp" to an IPv4 address,
+// Family is network, which must be of a kind ("tcp" or "udp"), with its family said, "tcp4" for "tcp" to an IPv4 address,
 // so that package net does not try another one. An address that says nothing
 // means IPv4, unless the network does.
-func family(kind, network string, a netip.Addr) (string, bool, error) {
-	six := a.Is6() && !a.Is4In6() && !a.IsUnspecified() || network == kind+"6"
+func Family(kind, network string, a netip.Addr) (fixed string, six bool, err error) {
+	six = a.Is6() && !a.Is4In6() && !a.IsUnspecified() || network == kind+"6"
 	known := network == kind || network == kind+"4" && !six || network == kind+"6" && !a.Unmap().Is4()
 	if !known {
 		return "", six, net.UnknownNetworkError(network)
@@ -104,7 +104,7 @@ func (n *Network) DialContext(ctx context.Context, network string, to netip.Addr
 	if len(network) >= 3 && network[:3] == "udp" {
 		kind = "udp"
 	}
-	fixed, six, err := family(kind, network, to.Addr())
+	fixed, six, err := Family(kind, network, to.Addr())
 	if err != nil {
 		return nil, fmt.Errorf("dial %v: %w", to, err)
 	}
@@ -158,7 +158,7 @@ func (n *Network) ListenPacket(network string, at netip.AddrPort) (net.PacketCon
 }
 
 func (n *Network) local(kind, network string, at netip.AddrPort) (netip.AddrPort, string, error) {
-	fixed, six, err := family(kind, network, at.Addr())
+	fixed, six, err := Family(kind, network, at.Addr())
 	if err != nil {
 		return at, "", fmt.Errorf("listen on %v: %w", at, err)
 	}

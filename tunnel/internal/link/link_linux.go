@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,52 +28,80 @@ func Set(s State) (Outcome, error) {
 	if o.NoIPv6 != "" {
 		s.Addr6, s.Mesh6 = netip.Addr{}, netip.Prefix{}
 	}
-	if err := setAddr(l, netlink.FAMILY_V4, s.Addr); err != nil {
+	if _, err := setAddr(l, netlink.FAMILY_V4, s.Addr); err != nil {
 		return o, err
 	}
 	// After the MTU: below 1280 the kernel takes all IPv6 addresses away.
-	if err := setAddr(l, netlink.FAMILY_V6, s.Addr6); err != nil {
+	fresh, err := setAddr(l, netlink.FAMILY_V6, s.Addr6)
+	if err != nil {
 		return o, err
 	}
 	if err := netlink.LinkSetUp(l); err != nil {
 		return o, fmt.Errorf("bring %s up: %w", s.Name, err)
 	}
-	o.Left, err = setRoutes(l, s)
-	return o, err
+	if o.Left, err = setRoutes(l, s); err != nil {
+		return o, err
+	}
+	if fresh {
+		return o, AwaitLocal(s.Addr6)
+	}
+	return o, nil
 }
 
 // setAddr makes want the only address of its family; an invalid one is none.
-func setAddr(l netlink.Link, family int, want netip.Addr) error {
+// It tells whether it added it.
+func setAddr(l netlink.Link, family int, want netip.Addr) (fresh bool, err error) {
 	name := l.Attrs().Name
 	have, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, family) })
 	if err != nil {
-		return fmt.Errorf("list addresses of %s: %w", name, err)
+		return false, fmt.Errorf("list addresses of %s: %w", name, err)
 	}
+	var others []netlink.Addr
 	found := false
 	for _, a := range have {
 		p, ok := prefix(a.IPNet)
-		if ok && p.Addr() == want && p.IsSingleIP() {
+		switch {
+		case ok && p.Addr() == want && p.IsSingleIP():
 			found = true
-			continue
+		case ok && p.Addr().IsLinkLocalUnicast() && p.Addr().Is6():
+			// Made by the kernel; one that somebody relies on stays.
+		default:
+			others = append(others, a)
 		}
-		if ok && p.Addr().IsLinkLocalUnicast() {
-			continue // made by the kernel; one that somebody relies on stays
+	}
+	if want.IsValid() && !found {
+		a := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(want, want.BitLen()))}
+		if want.Is6() {
+			a.Flags = unix.IFA_F_NODAD // nobody could answer, and it is to be used at once
 		}
+		if err := netlink.AddrAdd(l, a); err != nil {
+			return false, fmt.Errorf("add address %v to %s: %w", want, name, err)
+		}
+		fresh = true
+	}
+	// Last, because with the last address all routes of its family go.
+	for _, a := range others {
 		if err := netlink.AddrDel(l, &a); err != nil {
-			return fmt.Errorf("remove address %v of %s: %w", a.IPNet, name, err)
+			return fresh, fmt.Errorf("remove address %v of %s: %w", a.IPNet, name, err)
 		}
 	}
-	if found || !want.IsValid() {
-		return nil
+	return fresh, nil
+}
+
+// AwaitLocal waits until the host answers on an address that was just added.
+// The kernel makes the route for an IPv6 one a little later, and until then
+// refuses what comes to it.
+func AwaitLocal(a netip.Addr) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		rs, err := netlink.RouteGet(a.AsSlice())
+		if err == nil && len(rs) > 0 && rs[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		<-tick.C
 	}
-	a := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(want, want.BitLen()))}
-	if want.Is6() {
-		a.Flags = unix.IFA_F_NODAD // nobody could answer, and it is to be used at once
-	}
-	if err := netlink.AddrAdd(l, a); err != nil {
-		return fmt.Errorf("add address %v to %s: %w", want, name, err)
-	}
-	return nil
+	return fmt.Errorf("address %v does not become usable", a)
 }
 
 // MTU is the MTU in force at an interface, in bytes.

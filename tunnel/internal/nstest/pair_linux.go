@@ -1,6 +1,7 @@
 package nstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"drawbridge/tunnel"
 	"drawbridge/tunnel/internal/link"
@@ -97,25 +99,35 @@ func (s *Space) echo(t testing.TB, at netip.Addr) netip.AddrPort {
 			return err
 		}
 		a := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(at, at.BitLen()))}
+		if at.Is6() {
+			a.Flags = unix.IFA_F_NODAD // to be used at once
+		}
 		if err := netlink.AddrReplace(lo, a); err != nil {
+			return err
+		}
+		if err := link.AwaitLocal(at); err != nil {
 			return err
 		}
 		l, err = net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
 		return err
 	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var serving sync.WaitGroup
+	ctx, end := context.WithCancel(context.Background())
+	serving.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			_, _ = io.Copy(c, c)
-			c.Close()
+			stop := context.AfterFunc(ctx, func() { c.Close() })
+			serving.Go(func() {
+				_, _ = io.Copy(c, c)
+				stop()
+				c.Close()
+			})
 		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	})
+	t.Cleanup(func() { end(); l.Close(); serving.Wait() })
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 

@@ -109,6 +109,13 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+func six(change func(*tunnel.Config)) *tunnel.Config {
+	c := wish(0)
+	c.Addr6, c.Mesh6 = netip.MustParseAddr("fd77::1"), netip.MustParsePrefix("fd77::/64")
+	change(c)
+	return c
+}
+
 func TestCheck(t *testing.T) {
 	own, err := tunnel.PrivateKey{1}.Public()
 	if err != nil {
@@ -128,6 +135,16 @@ func TestCheck(t *testing.T) {
 		{"odd keepalive", wish(0, tunnel.Peer{Key: key(1), Keepalive: time.Millisecond}), "whole seconds"},
 		{"host bits", wish(0, tunnel.Peer{Key: key(1), AllowedIPs: prefixes("10.1.0.2/24")}), "not a network prefix"},
 		{"no private key", &tunnel.Config{}, "no private key"},
+		{"both families", six(func(*tunnel.Config) {}), ""},
+		{"IPv6 without its prefix", six(func(c *tunnel.Config) { c.Mesh6 = netip.Prefix{} }), "not in the IPv6 mesh prefix"},
+		{"IPv6 outside", six(func(c *tunnel.Config) { c.Addr6 = netip.MustParseAddr("fd78::1") }), "not in the IPv6 mesh prefix"},
+		{"IPv4 as IPv6", six(func(c *tunnel.Config) { c.Addr6, c.Mesh6 = c.Addr, c.Mesh }), "not in the IPv6 mesh prefix"},
+		{"route", six(func(c *tunnel.Config) { c.Routes = prefixes("192.168.20.0/24", "fd20::/64") }), ""},
+		{"route with host bits", six(func(c *tunnel.Config) { c.Routes = prefixes("192.168.20.1/24") }), "not a network prefix"},
+		{"default route", six(func(c *tunnel.Config) { c.Routes = prefixes("::/0") }), "default route"},
+		{"route in the mesh", six(func(c *tunnel.Config) { c.Routes = prefixes("10.1.9.0/24") }), "overlaps the mesh"},
+		{"route in the IPv6 mesh", six(func(c *tunnel.Config) { c.Routes = prefixes("fd77::/32") }), "overlaps the mesh"},
+		{"odd MTU of a peer", six(func(c *tunnel.Config) { c.Peers = []tunnel.Peer{{Key: key(1), MTU: 99}} }), "MTU 99"},
 		{"address outside", &tunnel.Config{PrivateKey: tunnel.PrivateKey{1}, Addr: netip.MustParseAddr("10.2.0.1"), Mesh: netip.MustParsePrefix("10.1.0.0/16")}, "outside the mesh"},
 	}
 	for _, tt := range tests {
