@@ -27,6 +27,21 @@ test: ## every test that needs no privilege, and those that do where they may ru
 race: ## the same under the race detector
 	CGO_ENABLED=1 go test -race ./...
 
+BOOT := tunnel/kernel/qemu/boot
+.PHONY: test-kernel
+test-kernel: ## the kernel backend on Debian's own kernel, booted in qemu
+	@mkdir -p bin
+	CGO_ENABLED=0 go test -c -trimpath -o bin/kernel.test ./tunnel/kernel
+	CGO_ENABLED=0 go test -c -trimpath -o bin/command.test ./cmd/drawbridge
+	$(BOOT) -t 300 -e DRAWBRIDGE_KERNEL=must bin/kernel.test -test.v -test.run '^Test[^D]'
+	$(BOOT) -t 120 -e DRAWBRIDGE_KERNEL=must bin/command.test -test.v -test.run '^TestCleanup'
+
+.PHONY: bench-kernel
+bench-kernel: ## the kernel backend beside wg and ip by hand, in qemu
+	@mkdir -p bin
+	CGO_ENABLED=0 go test -c -trimpath -o bin/kernel.test ./tunnel/kernel
+	$(BOOT) -t 300 -w wg -w ip -e DRAWBRIDGE_KERNEL=bench bin/kernel.test -test.v -test.run '^TestBesideByHand$$'
+
 .PHONY: lab-test
 lab-test: build ## the whole story in the lab: namespaces where allowed, and loopback
 	DRAWBRIDGE_LAB=1 go test -count=1 -timeout 18m -v -run 'TestLab' ./deploy/lab

@@ -107,7 +107,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 
 	// The tunnel first: everything else speaks through it.
-	if a.tunnel, err = choose(a.set.Backend, a.set.Interface, a.id.node.Prefix, a.forwards(), a.log); err != nil {
+	if a.tunnel, err = choose(a.set.Backend, a.set.Interface, a.id.node.Prefix, a.mesh6(), a.forwards(), a.log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.tunnel.device.Close()) }()
@@ -115,6 +115,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	link := underlay(a.tunnel.iface, addresses(remembered))
 	wish := tunnel.Config{
 		PrivateKey: a.id.wg, ListenPort: a.port(), Addr: a.id.self.Addr, Mesh: a.id.node.Prefix,
+		Mesh6: a.mesh6(), Addr6: tunnel.Addr6(a.mesh6(), a.id.self.Addr),
 		MTU: mtu.Device(a.set.MTU, link, a.tunnel.backend),
 	}
 	if err := a.tunnel.device.Apply(ctx, wish); err != nil {
@@ -262,6 +263,14 @@ func (a *Agent) port() uint16 {
 	return a.id.node.ListenPort
 }
 
+// mesh6 is the mesh prefix in IPv6; invalid where the MTU cannot carry it.
+func (a *Agent) mesh6() netip.Prefix {
+	if a.set.MTU != 0 && a.set.MTU < 1280 { // RFC 8200, section 5
+		return netip.Prefix{}
+	}
+	return tunnel.Mesh6(a.id.node.Mesh, a.id.node.Prefix)
+}
+
 // endpoints are where others can dial us; on-premises nodes only dial out.
 func (a *Agent) endpoints() []netip.AddrPort {
 	if len(a.set.Endpoints) > 0 {
@@ -283,8 +292,7 @@ func (a *Agent) settings() decide.Settings {
 	})
 	tables := slices.Sorted(slices.Values(a.set.AWS.RouteTables))
 	return decide.Settings{
-		Mesh: a.id.node.Prefix, Routes: routes, Tables: tables, Control: control,
-		Mesh6: tunnel.Mesh6(a.id.node.Mesh, a.id.node.Prefix), Advertise: a.set.Advertise,
+		Mesh: a.id.node.Prefix, Mesh6: a.mesh6(), Routes: routes, Tables: tables, Control: control, Advertise: a.set.Advertise,
 		Interface: a.tunnel.iface, Backend: a.tunnel.backend, MTU: a.set.MTU, Timing: decide.Timing(a.set.Timing),
 	}
 }

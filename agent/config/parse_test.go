@@ -164,10 +164,10 @@ func TestProblems(t *testing.T) {
 		{"alias", with("mtu: *l\n"), []string{"test.yaml:2:6: anchors and aliases are not supported"}},
 		{"merge", with("log:\n  <<: {level: info}\n"), []string{"test.yaml:3:3: anchors"}},
 		{"tag", with("mtu: !!int 1300\n"), []string{"test.yaml:2:6: "}},
-		{"several at once", with("mtu: 100\nlisten_port: 70000\nbackend: kernel\nlog: {level: loud, format: xml}\n"), []string{
+		{"several at once", with("mtu: 100\nlisten_port: 70000\nbackend: kernal\nlog: {level: loud, format: xml}\n"), []string{
 			`test.yaml:2:6: mtu: "100", want 0, or a whole number from 576 to 9000`,
 			`test.yaml:3:14: listen_port: "70000", want a whole number from 0 to 65535`,
-			`test.yaml:4:10: backend: "kernel", want auto, tun or netstack`,
+			`test.yaml:4:10: backend: "kernal", want auto, kernel, tun or netstack`,
 			`test.yaml:5:14: level: "loud", want debug, info, warn or error`,
 			`test.yaml:5:28: format: "xml", want text or json`,
 		}},

@@ -23,7 +23,7 @@ func settings(r *reader, root ast.Node) Settings {
 	}
 	field(s, "listen_port", &c.ListenPort, portOrZero)
 	list(s, "endpoints", &c.Endpoints, endpoint)
-	field(s, "backend", &c.Backend, oneOf(tunnel.Auto, tunnel.Userspace, tunnel.Netstack))
+	field(s, "backend", &c.Backend, oneOf(tunnel.Auto, tunnel.Kernel, tunnel.Userspace, tunnel.Netstack))
 	field(s, "interface", &c.Interface, like(ifaceShape, "an interface name of at most 15 letters, digits, '_', '.' and '-'"))
 	field(s, "mtu", &c.MTU, integerOr0(576, 9000))
 	field(s, "socket", &c.Socket, like(socketShape, "an absolute path of at most 107 bytes"))

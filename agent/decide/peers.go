@@ -50,6 +50,7 @@ func (c *scene) connect() {
 		nodes = append(nodes, n)
 	}
 	c.p.Peers = path.Peers(self, nodes)
+	path.Both(c.s.Settings.Mesh6, c.s.Settings.Mesh, c.p.Peers)
 	c.measure()
 }
 

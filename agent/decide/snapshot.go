@@ -48,10 +48,10 @@ type Lease struct {
 // Settings are the parts of the configuration that rules need.
 type Settings struct {
 	Mesh      netip.Prefix
+	Mesh6     netip.Prefix      // the same in IPv6; invalid: IPv4 only
 	Routes    []discovery.Route // sorted by name
 	Tables    []string          // VPC route tables to keep, sorted
 	Control   []uint16          // control ports open in the mesh, sorted
-	Mesh6     netip.Prefix      // the mesh in IPv6; invalid: IPv4 only
 	Advertise []netip.Prefix    // networks behind this server, as configured, sorted
 	Interface string            // system interface of the device; "" on netstack
 	Backend   tunnel.Backend

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -65,25 +64,4 @@ func logger(w io.Writer, c config.Log) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
-}
-
-func cleanupCommand() *cobra.Command {
-	var iface string
-	cmd := &cobra.Command{
-		Use:   "cleanup",
-		Short: "Remove what a killed agent left behind",
-		Long: `Removes the interface, its address and routes, and the packet filter table that
-an agent made and could not remove because it was killed. The state directory
-stays. Stop the agent first.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := agent.Cleanup(iface); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "clean: no interface", iface, "and no packet filter of ours")
-			return nil
-		},
-	}
-	cmd.Flags().StringVar(&iface, "interface", agent.DefaultInterface, "interface of the agent")
-	return cmd
 }

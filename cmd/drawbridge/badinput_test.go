@@ -427,7 +427,7 @@ func TestBadConfiguration(t *testing.T) {
 		want       []string
 	}{
 		{"unknown key", writeFile(t, "version: 1\nlisen_port: 7\n"), []string{":2:1: unknown key \"lisen_port\"", `did you mean "listen_port"?`}},
-		{"bad value", writeFile(t, "version: 1\nbackend: tunn\n"), []string{":2:10: backend: \"tunn\"", "want auto, tun or netstack"}},
+		{"bad value", writeFile(t, "version: 1\nbackend: tunn\n"), []string{":2:10: backend: \"tunn\"", "want auto, kernel, tun or netstack"}},
 		{"missing", "/nonexistent.yaml", []string{"/nonexistent.yaml", "check the name"}},
 		{"directory", t.TempDir(), []string{"a directory", "name the file in it"}},
 		{"empty", writeFile(t, ""), []string{"empty", "version: 1"}},

@@ -191,12 +191,25 @@ func (d *Device) Close() error {
 }
 
 // Cleanup removes an interface that a crash left, with its addresses and
-// routes, and tells whether there was one. One that is not ours is refused, and
-// so is one that a living agent holds.
+// routes, and tells whether there was one. It may be the TUN backend's. One that
+// is not ours is refused, and so is one that a living agent holds.
 func Cleanup(iface string) (removed bool, err error) {
 	removed, err = link.Remove(iface)
 	if err != nil {
 		return removed, fmt.Errorf("clean up: %w", err)
 	}
 	return removed, forget()
+}
+
+// Left names the interface that [Cleanup] would remove, "" if there is none.
+// An error says why it would refuse.
+func Left(iface string) (string, error) {
+	kind, err := link.Find(iface)
+	switch {
+	case err != nil || kind == link.None:
+		return "", err
+	case kind == link.Foreign || kind == link.HeldTUN:
+		return "", fmt.Errorf("clean up: %w", link.NotOurs(iface, kind))
+	}
+	return fmt.Sprintf("interface %s (%s) with its addresses and routes", iface, kind), nil
 }

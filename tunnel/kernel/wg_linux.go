@@ -18,9 +18,9 @@ import (
 const trial = "dbtrial"
 
 // Available tells whether this process can make an interface of the kernel's
-// WireGuard. If not, the error wraps [tunnel.ErrNoPrivilege] and says what is
-// missing. It finds out by making one for a moment, which also loads the
-// kernel's module.
+// WireGuard. If not, the error says what is missing; it wraps
+// [tunnel.ErrNoPrivilege] where that is a right. It finds out by making one for
+// a moment, which also loads the kernel's module.
 func Available() error {
 	err := link.Make(trial)
 	if errors.Is(err, unix.EEXIST) { // left by a crash in the middle of this
@@ -51,7 +51,7 @@ func privilege(err error) error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w: %w; run as root, or grant CAP_NET_ADMIN", tunnel.ErrNoPrivilege, err)
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("%w: this kernel has no WireGuard, or its module cannot be loaded (%w); try modprobe wireguard", tunnel.ErrNoPrivilege, err)
+		return fmt.Errorf("this kernel has no WireGuard, or its module cannot be loaded: %w; try modprobe wireguard, or choose the tun backend", err)
 	}
 	return err
 }

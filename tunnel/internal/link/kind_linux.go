@@ -47,10 +47,8 @@ func Remove(name string) (removed bool, err error) {
 	switch {
 	case err != nil || kind == None:
 		return false, err
-	case kind == Foreign:
-		return false, fmt.Errorf("remove interface %s: it is neither a TUN nor a WireGuard interface that an agent made, so it is not ours; choose another interface name, or delete it by hand", name)
-	case kind == HeldTUN:
-		return false, held(name)
+	case kind == Foreign, kind == HeldTUN:
+		return false, NotOurs(name, kind)
 	case kind == WireGuard:
 		free, err := Hold(name)
 		if err != nil {
@@ -107,6 +105,14 @@ func Hold(name string) (io.Closer, error) {
 	return l, nil
 }
 
+// NotOurs says why an interface of this kind is left alone.
+func NotOurs(name string, kind Kind) error {
+	if kind == HeldTUN {
+		return held(name)
+	}
+	return fmt.Errorf("interface %s is neither a TUN nor a WireGuard interface that an agent made, so it is not ours; choose another interface name, or delete it by hand", name)
+}
+
 func held(name string) error {
 	return fmt.Errorf("interface %s: another process holds it: stop that agent, or choose another interface name", name)
 }
@@ -114,8 +120,8 @@ func held(name string) error {
 // Up tells whether the interface stands under its name and is ours.
 func Up(name string) (bool, error) {
 	kind, err := Find(name)
-	if err == nil && kind == Foreign {
-		err = fmt.Errorf("interface %s: another program's stands there now; take that away, or choose another interface name", name)
+	if err == nil && (kind == Foreign || kind == HeldTUN) {
+		err = NotOurs(name, kind)
 	}
 	return kind == WireGuard, err
 }

@@ -38,5 +38,8 @@ func Hold(string) (io.Closer, error) { return nil, errOther }
 // Up refuses.
 func Up(string) (bool, error) { return false, errOther }
 
+// NotOurs says that there is nothing.
+func NotOurs(string, Kind) error { return errOther }
+
 // Delete finds nothing to remove.
 func Delete(string) error { return nil }
