@@ -39,8 +39,8 @@ type Network interface {
 // Errors that a backend returns, wrapped with the particulars.
 var (
 	// ErrNoPrivilege: the backend needs a right or a file that this process
-	// does not have. Next step: run as root, grant
-	// CAP_NET_ADMIN and /dev/net/tun, or choose the netstack backend.
+	// does not have. Next step: run as root, grant CAP_NET_ADMIN and
+	// /dev/net/tun, or choose the netstack backend.
 	ErrNoPrivilege = errors.New("not permitted to create the interface")
 	// ErrPortTaken: another process listens on the UDP port.
 	ErrPortTaken = errors.New("port already in use")

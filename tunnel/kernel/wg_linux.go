@@ -62,7 +62,7 @@ func (d *Device) configure(c tunnel.Config) error {
 	if err != nil {
 		return fmt.Errorf("talk to the kernel's WireGuard: %w", err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	have, err := w.Device(d.opts.Interface)
 	if err != nil {
 		return fmt.Errorf("read interface %s: %w", d.opts.Interface, err)
@@ -98,7 +98,7 @@ func (d *Device) report(s *tunnel.Status) error {
 	if err != nil {
 		return fmt.Errorf("talk to the kernel's WireGuard: %w", err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	have, err := w.Device(d.opts.Interface)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read interface %s: %w; somebody removed it, the next change makes it again", d.opts.Interface, err)

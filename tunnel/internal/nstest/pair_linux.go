@@ -47,7 +47,7 @@ func Pair(t testing.TB, iface string, make func(i int) tunnel.Device) tunneltest
 		Underlay: Host,
 		Port: func(t *testing.T, i int) (uint16, func()) {
 			var c net.PacketConn
-			s[i].Must(t, func() (err error) { c, err = net.ListenPacket("udp", ":0"); return err })
+			s[i].Must(t, func() (err error) { c, err = new(net.ListenConfig).ListenPacket(t.Context(), "udp", ":0"); return err })
 			var once sync.Once
 			return uint16(c.LocalAddr().(*net.UDPAddr).Port), func() { once.Do(func() { c.Close() }) }
 		},
@@ -108,7 +108,7 @@ func (s *Space) echo(t testing.TB, at netip.Addr) netip.AddrPort {
 		if err := link.AwaitLocal(at); err != nil {
 			return err
 		}
-		l, err = net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
+		l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", netip.AddrPortFrom(at, 0).String())
 		return err
 	})
 	var serving sync.WaitGroup
