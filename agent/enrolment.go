@@ -27,14 +27,28 @@ func (a *Agent) enrolment(ctx context.Context) (task, error) {
 	}
 	a.checkLedger()
 	a.server = enroll.NewServer(a.enrolmentOptions())
-	if err := a.dir.SetDoors(a.doors()); err != nil {
-		a.log.Warn("own addresses not written: tokens name the endpoints only", "err", err)
-	}
 	lns, err := a.listenTCP(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if err := a.keepDoors(); err != nil {
+		a.log.Warn("own addresses not written: new tokens may name others", "err", err)
+	}
 	return named{a.server.String(), func(ctx context.Context) error { return serveAll(ctx, a.server, lns) }}, nil
+}
+
+// keepDoors leaves a note for `token create`, unless the state directory says
+// the same already.
+func (a *Agent) keepDoors() error {
+	doors := a.doors()
+	had, err := a.dir.Doors()
+	if errors.Is(err, fs.ErrNotExist) {
+		had = a.id.node.Endpoints
+	}
+	if slices.Equal(doors, had) {
+		return nil
+	}
+	return a.dir.SetDoors(doors)
 }
 
 // listenTCP opens every door of this gateway.
