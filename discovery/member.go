@@ -59,6 +59,9 @@ type Announcement struct {
 	// Streams are where a gateway takes WireGuard's datagrams over TLS (TCP); at
 	// most 4.
 	Streams []netip.AddrPort
+	// Young says of a gateway that it has just started, and that servers better
+	// reach each other through another one until all of them have found it.
+	Young bool
 	// Names are HOST:PORT under which a gateway can be found when none of its
 	// Endpoints answers any more; at most 2, DNS names only.
 	Names []string

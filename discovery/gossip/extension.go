@@ -17,6 +17,7 @@ const (
 	tagDirect  = 5 // IPv4 addresses, 4 bytes each
 	tagStreams = 6 // as Seen
 	tagNames   = 7 // texts, see appendText
+	tagYoung   = 8 // 1
 )
 
 // appendExtension writes the tail with its length. A zero value has no entry.
@@ -49,6 +50,9 @@ func extensionOf(r *record) []byte {
 			v = appendText(v, n)
 		}
 		ext = appendEntry(ext, tagNames, v)
+	}
+	if r.Young {
+		ext = appendEntry(ext, tagYoung, []byte{1})
 	}
 	return ext
 }
@@ -101,6 +105,8 @@ func readExtension(b []byte, r *record) error {
 			for len(v.b) > 0 && !v.bad {
 				r.Names = append(r.Names, v.text(math.MaxUint8))
 			}
+		case tagYoung:
+			r.Young = v.u8() == 1
 		default:
 			continue
 		}

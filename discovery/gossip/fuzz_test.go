@@ -19,7 +19,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	}, {
 		Seen: whereabouts(2), Local: whereabouts(3), Direct: neighbours(3),
 	}, {
-		Streams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:443")}, Names: []string{"gw.example.com:51820"},
+		Streams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:443")}, Names: []string{"gw.example.com:51820"}, Young: true,
 	}} {
 		b, err := encodeRecord(record{ID: p.id.ID, Seq: 300, Floor: 9, Leaf: digest{1}, Whole: digest{byte(a.Trust)}, Announcement: a})
 		if err != nil {

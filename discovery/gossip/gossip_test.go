@@ -339,3 +339,45 @@ func TestThirtyNodesJoinAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestNeighboursHearAtOnce: a change of Direct reaches the neighbours that it
+// concerns before gossip has had its next turn, and the gateways with them.
+func TestNeighboursHearAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVillage(t)
+		all := v.populate(2, 30, func(o *Options) { o.Timing.Gossip = 10 * time.Second })
+		v.within(3*time.Minute, "all see each other", allSee(all))
+		time.Sleep(time.Minute)
+		from, near := all[7], all[9]
+		a := announcement("x", 1)
+		a.Direct = []netip.Addr{near.id.Addr}
+		if err := from.Announce(a); err != nil {
+			t.Fatal(err)
+		}
+		knows := func(g *villager, want int) func() bool {
+			return func() bool {
+				for _, m := range g.Members() {
+					if m.ID == from.id.ID {
+						return len(m.Direct) == want
+					}
+				}
+				return false
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+		for _, g := range []*villager{near, all[0], all[1]} {
+			if !knows(g, 1)() {
+				t.Errorf("%s does not know", g.id.Name)
+			}
+		}
+		// The end is told to the former neighbour as well.
+		a.Direct = nil
+		if err := from.Announce(a); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		if !knows(near, 0)() {
+			t.Errorf("%s does not know the end", near.id.Name)
+		}
+	})
+}

@@ -12,23 +12,29 @@ import (
 // sent while only one of them knows is lost. So a change of Direct is not left
 // to gossip: the new record goes at once to every neighbour that comes or goes,
 // and to the gateways, which tell it further should the path to the neighbour
-// be the thing that broke.
+// be the thing that broke. So does that of a gateway that moved: it may be that
+// only another gateway still hears it. And when a gateway is to be a relay again,
+// all servers change to it in the same moment, or they would not meet there.
 
-// tellNeighbours tells the own record to those whom its change concerns.
-func (g *Gossip) tellNeighbours(was, is []netip.Addr) {
+// tellConcerned tells the own record to those who must not wait for its change.
+func (g *Gossip) tellConcerned(was, is discovery.Announcement) {
 	var to []netip.Addr
-	for _, list := range [][2][]netip.Addr{{was, is}, {is, was}} {
+	for _, list := range [][2][]netip.Addr{{was.Direct, is.Direct}, {is.Direct, was.Direct}} {
 		for _, a := range list[0] {
 			if _, both := slices.BinarySearchFunc(list[1], a, netip.Addr.Compare); !both {
 				to = append(to, a)
 			}
 		}
 	}
-	if len(to) == 0 {
+	if len(to) == 0 && slices.Equal(was.Endpoints, is.Endpoints) && was.Young == is.Young {
 		return
 	}
-	gateways := g.book.addrs(func(e *entry) bool { return e.id.Role == discovery.RoleGateway && living(e.state) })
-	g.tellNow(shout{to: append(to, gateways...)})
+	others := g.book.addrs(func(e *entry) bool {
+		return living(e.state) && (e.id.Role == discovery.RoleGateway || was.Young != is.Young)
+	})
+	if to = append(to, others...); len(to) > 0 {
+		g.tellNow(shout{to: to})
+	}
 }
 
 // shoutRecord sends the own record as it is now. It reports whether to do so again.

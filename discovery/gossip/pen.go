@@ -53,13 +53,13 @@ func (g *Gossip) Announce(a discovery.Announcement) error {
 		g.pen.mu.Unlock()
 		return nil
 	}
-	was := g.pen.content.Direct
+	was := g.pen.content
 	g.pen.content, g.pen.has = a, true
 	g.pen.mu.Unlock()
 	if err := g.sign(); err != nil {
 		return err
 	}
-	g.tellNeighbours(was, a.Direct)
+	g.tellConcerned(was, a)
 	return nil
 }
 

@@ -92,7 +92,7 @@ func TestWhereaboutsBounds(t *testing.T) {
 		good bool
 	}{
 		{"a full server", discovery.Announcement{Trust: 1<<64 - 1, Seen: whereabouts(4), Local: whereabouts(8), Direct: neighbours(60)}, true},
-		{"a full gateway", discovery.Announcement{Trust: 1<<64 - 1, Seen: whereabouts(4), Streams: whereabouts(4), Names: []string{"gw-a.example.com:51820", "gw-b.example.com:51820"}}, true},
+		{"a full gateway", discovery.Announcement{Young: true, Trust: 1<<64 - 1, Seen: whereabouts(4), Streams: whereabouts(4), Names: []string{"gw-a.example.com:51820", "gw-b.example.com:51820"}}, true},
 		{"everything at once", discovery.Announcement{Seen: whereabouts(4), Local: whereabouts(8), Direct: neighbours(60), Streams: whereabouts(4)}, false},
 		{"too many neighbours", discovery.Announcement{Direct: neighbours(61)}, false},
 		{"too many streams", discovery.Announcement{Streams: whereabouts(5)}, false},
