@@ -80,7 +80,7 @@ func pathTo(s *decide.Snapshot, p *decide.Plan, m discovery.Member, device map[t
 	if m.ID == s.Self.ID {
 		return "self"
 	}
-	carrier, wished := carrierOf(p.Peers, m.Addr)
+	carrier, wished := decide.Carrier(p.Peers, m.Addr)
 	direct, isPeer := device[m.WireGuard]
 	switch {
 	case wished && carrier != tunnel.Key(m.WireGuard) && owner[carrier] != "":
@@ -88,22 +88,12 @@ func pathTo(s *decide.Snapshot, p *decide.Plan, m discovery.Member, device map[t
 	case isPeer && tunnel.Streamed(direct.Endpoint) && (wished || p.Peers == nil):
 		return streamPath(s, m.WireGuard)
 	case isPeer && direct.Endpoint.IsValid() && (wished || p.Peers == nil):
+		if s.Self.Role == discovery.RoleServer && m.Role == discovery.RoleServer {
+			return "neighbour " + direct.Endpoint.String()
+		}
 		return "direct " + direct.Endpoint.String()
 	}
 	return "none"
-}
-
-// carrierOf is the peer that holds addr by the longest prefix.
-func carrierOf(peers []tunnel.Peer, addr netip.Addr) (key tunnel.Key, ok bool) {
-	bits := -1
-	for _, p := range peers {
-		for _, pre := range p.AllowedIPs {
-			if pre.Contains(addr) && pre.Bits() > bits {
-				key, bits, ok = p.Key, pre.Bits(), true
-			}
-		}
-	}
-	return key, ok
 }
 
 func servicesOf(list []discovery.Service) []Service {

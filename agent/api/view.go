@@ -101,8 +101,9 @@ type Member struct {
 	Role  string `json:"role"`
 	Addr  string `json:"addr"`
 	State string `json:"state"` // known, alive, suspect, dead, left
-	// Path is self, "direct ENDPOINT", "via NAME", "stream (HOW)" (over TLS,
-	// where UDP is blocked) or none.
+	// Path is self, "direct ENDPOINT" to or from a gateway, "neighbour ENDPOINT"
+	// between servers without one, "via NAME", "stream (HOW)" (over TLS, where UDP
+	// is blocked) or none.
 	Path         string   `json:"path"`
 	HandshakeAge *Seconds `json:"handshake_age"`
 	RTT          *Seconds `json:"rtt"`

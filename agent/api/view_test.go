@@ -78,10 +78,10 @@ func TestPathOf(t *testing.T) {
 		{"by a stream that ended, device not told yet", far, []tunnel.Peer{farPeer}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: local}}, "stream (ended)"},
 		{"own peer never heard", gw, []tunnel.Peer{gwPeer}, []tunnel.PeerStatus{{Key: gw.WireGuard}}, "none"},
 		{"carried by a gateway", far, []tunnel.Peer{gwPeer}, nil, "via gw"},
-		{"narrower prefix wins", far, []tunnel.Peer{farPeer, gwPeer}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "direct 192.0.2.1:51820"},
+		{"narrower prefix wins", far, []tunnel.Peer{farPeer, gwPeer}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "neighbour 192.0.2.1:51820"},
 		{"moved to a gateway, device not told yet", far, []tunnel.Peer{gwPeer}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "via gw"},
 		{"dropped, device not told yet", far, []tunnel.Peer{}, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "none"},
-		{"plan keeps what is there", far, nil, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "direct 192.0.2.1:51820"},
+		{"plan keeps what is there", far, nil, []tunnel.PeerStatus{{Key: far.WireGuard, Endpoint: ep}}, "neighbour 192.0.2.1:51820"},
 		{"nobody carries it", far, nil, nil, "none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,9 +1,13 @@
 package decide
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"drawbridge/discovery"
+	"drawbridge/tunnel/path"
 )
 
 // Forcing a handshake heals a path that WireGuard's timers would leave dead for
@@ -17,18 +21,23 @@ const (
 // forceGap is the wait before the next bump, after so many.
 var forceGap = [...]time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
 
-// force counts the epochs of a server's gateways. Gateways force nothing: a
-// server without endpoint could not be dialled again.
+// searchAfter is the silence after which a gateway's names are believed more
+// than its record.
+const searchAfter = 4 * time.Second
+
+// force counts the epochs of a server's gateways, and goes through their
+// addresses while they are silent. Gateways force nothing: a server without
+// endpoint could not be dialled again.
 func (c *scene) force() {
-	if c.gateway() {
-		return
-	}
 	able, after := c.canJudge(), c.forceAfter()
 	lit := false
 	for _, i := range c.gates {
 		lit = lit || c.within(c.mates[i].proof, after)
 	}
 	for _, i := range c.gates {
+		if i == c.self {
+			continue
+		}
 		m := &c.mates[i]
 		e := EpochMemory{Gateway: m.ID}
 		if o := c.old.epoch(m.ID); o != nil {
@@ -37,15 +46,63 @@ func (c *scene) force() {
 		if m.proof.After(e.Last) {
 			e.Bumps = 0
 		}
-		if m.jolt || able && c.due(&e, c.now.Sub(later(m.proof, c.s.Sight.Started)), after, lit) {
-			e.Epoch++
-			e.Bumps++
-			e.Last = c.now
-		}
-		if e.Epoch > 0 {
-			c.m.Epochs = append(c.m.Epochs, e)
+		c.forceOne(m, &e, able, after, lit)
+		c.m.Epochs = append(c.m.Epochs, e)
+	}
+}
+
+// forceOne decides where a gateway is dialled, and whether to shake hands anew.
+func (c *scene) forceOne(m *mate, e *EpochMemory, able bool, after time.Duration, lit bool) {
+	silent := c.now.Sub(later(m.proof, c.s.Sight.Started))
+	doors, found := c.doors(m)
+	news := netip.AddrPort{}
+	if i := slices.IndexFunc(doors, func(d netip.AddrPort) bool { return !slices.Contains(e.Known, d) }); i >= 0 && e.Known != nil {
+		news = doors[i]
+	}
+	e.Known = doors
+	if !slices.Contains(doors, e.At) {
+		e.At = netip.AddrPort{}
+		if len(doors) > 0 {
+			e.At = doors[0]
 		}
 	}
+	switch {
+	case m.jolt:
+		e.bump(c.now)
+	case !able || silent < after:
+	case news.IsValid(): // it has moved, and its record or its name says where
+		e.bump(c.now)
+		e.Bumps, e.At = 1, news
+	case silent >= searchAfter && c.now.Sub(e.Last) >= forceAfter && len(found) > 0 && !slices.Contains(found, e.At):
+		e.bump(c.now)
+		e.At = found[0]
+	case c.due(e, silent, after, lit):
+		e.bump(c.now)
+		if n := len(doors); n > 1 && e.Bumps > 1 && e.Bumps%2 == 1 { // two handshakes for each
+			e.At = doors[(slices.Index(doors, e.At)+1)%n]
+		}
+	}
+}
+
+func (e *EpochMemory) bump(now time.Time) {
+	e.Epoch++
+	e.Bumps++
+	e.Last = now
+}
+
+// doors are the addresses at which a gateway may be dialled: those of its
+// record, and then those that were found under its names.
+func (c *scene) doors(m *mate) (all, found []netip.AddrPort) {
+	lo, _ := slices.BinarySearchFunc(c.s.Resolved, m.ID, func(e discovery.Endpoint, id discovery.NodeID) int {
+		return strings.Compare(string(e.Node), string(id))
+	})
+	for _, e := range c.s.Resolved[lo:] {
+		if e.Node != m.ID {
+			break
+		}
+		found = append(found, e.Addr)
+	}
+	return path.Endpoints(c.inside(), m.Endpoints, found), path.Endpoints(c.inside(), nil, found)
 }
 
 // due reports whether a gateway that has been silent for so long is to be bumped.

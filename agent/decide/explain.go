@@ -2,10 +2,13 @@ package decide
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 // Explain tells in plain lines why things are as they are: for a site the
@@ -121,6 +124,9 @@ func explainNode(p *Plan, s *Snapshot, m *discovery.Member) []string {
 	default:
 		lines = append(lines, fmt.Sprintf("  it last answered this node at %s, in %s", clock(o.Proof), o.RTT))
 	}
+	if way := explainWay(p, s, m); way != "" {
+		lines = append(lines, way)
+	}
 	lines = append(lines, explainPath(p, m.ID)...)
 	lines = append(lines, explainStream(s, m)...)
 	if m.Draining {
@@ -130,6 +136,54 @@ func explainNode(p *Plan, s *Snapshot, m *discovery.Member) []string {
 		lines = append(lines, fmt.Sprintf("  service %s on port %d: its own check is %s", v.Name, v.Port, v.Check))
 	}
 	return append(lines, explainTarget(p, m)...)
+}
+
+// explainWay says how packets reach a node, and for servers why so.
+func explainWay(p *Plan, s *Snapshot, m *discovery.Member) string {
+	if st := streamWith(s, m); m.ID == s.Self.ID || st != nil && st.Up && !st.UDP {
+		return "" // explainStream has the word
+	}
+	by, ok := Carrier(p.Peers, m.Addr)
+	if !ok {
+		return "  nothing carries packets to it"
+	}
+	if by == tunnel.Key(m.WireGuard) {
+		if m.Role == discovery.RoleServer && s.Self.Role == discovery.RoleServer {
+			return "  packets go to it directly: both say that they have a session on their own wire"
+		}
+		return "  packets go to it directly"
+	}
+	relay := "another node"
+	for i := range s.Members {
+		if tunnel.Key(s.Members[i].WireGuard) == by {
+			relay = name(s.Members[i].ID, s.Members[i].Name)
+		}
+	}
+	why := "neither is of the same site nor seen behind the same address"
+	if has(p.Direct, m.Addr) {
+		why = "this node has a session with it of its own, and it does not say the same"
+	} else if slices.ContainsFunc(p.Peers, func(q tunnel.Peer) bool { return q.Key == tunnel.Key(m.WireGuard) }) {
+		why = "it is near, but no session with it stands yet"
+	}
+	return fmt.Sprintf("  packets go to it through %s: %s", relay, why)
+}
+
+func has(list []netip.Addr, a netip.Addr) bool {
+	_, ok := slices.BinarySearchFunc(list, a, netip.Addr.Compare)
+	return ok
+}
+
+// Carrier is the peer that holds addr by the longest prefix.
+func Carrier(peers []tunnel.Peer, addr netip.Addr) (key tunnel.Key, ok bool) {
+	bits := -1
+	for _, p := range peers {
+		for _, pre := range p.AllowedIPs {
+			if pre.Contains(addr) && pre.Bits() > bits {
+				key, bits, ok = p.Key, pre.Bits(), true
+			}
+		}
+	}
+	return key, ok
 }
 
 // explainTarget says where the node is wished to be registered.

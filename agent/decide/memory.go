@@ -23,6 +23,7 @@ type Memory struct {
 	Routes  []RouteMemory  `json:"routes,omitempty"`  // sorted by route
 	Lost    []LostMemory   `json:"lost,omitempty"`    // sorted by address
 	Epochs  []EpochMemory  `json:"epochs,omitempty"`  // sorted by gateway
+	Near    []NearMemory   `json:"near,omitempty"`    // sorted by node
 	Hops    []HopMemory    `json:"hops,omitempty"`    // sorted by table
 	Paths   []PathMemory   `json:"paths,omitempty"`   // sorted by node
 	Streams []StreamMemory `json:"streams,omitempty"` // sorted by gateway
@@ -58,12 +59,28 @@ type LostMemory struct {
 	Since time.Time  `json:"since"`
 }
 
-// EpochMemory counts the handshakes that were forced towards a gateway.
+// EpochMemory counts the handshakes that were forced towards a gateway (by a
+// gateway: that would have been), and where it is dialled.
 type EpochMemory struct {
 	Gateway discovery.NodeID `json:"gateway"`
 	Epoch   uint64           `json:"epoch"`
 	Bumps   int              `json:"bumps"` // since it fell silent
 	Last    time.Time        `json:"last"`
+	At      netip.AddrPort   `json:"at,omitzero"`
+	Known   []netip.AddrPort `json:"known,omitempty"` // where else, to notice what is new
+}
+
+// NearMemory is how a server that may be reached without a gateway was tried.
+type NearMemory struct {
+	Node  discovery.NodeID `json:"node"`
+	Door  netip.AddrPort   `json:"door,omitzero"`  // dialled; zero: it may dial
+	First netip.AddrPort   `json:"first"`          // of its doors, to notice new ones
+	Tries int              `json:"tries"`          // in vain, in a row
+	Since time.Time        `json:"since"`          // of the present try or rest
+	Moved time.Time        `json:"moved,omitzero"` // since when the path is direct; zero: it is not
+	Lost  time.Time        `json:"lost,omitzero"`  // when a direct path broke last
+	Times int              `json:"times"`          // that it broke, until it held for long
+	Epoch uint64           `json:"epoch"`
 }
 
 // HopMemory is a VPC route that was moved away from a silent gateway. If it
@@ -125,6 +142,10 @@ func (m *Memory) epoch(id discovery.NodeID) *EpochMemory {
 
 func (m *Memory) stream(id discovery.NodeID) *StreamMemory {
 	return find(m.Streams, id, func(s *StreamMemory) discovery.NodeID { return s.Gateway })
+}
+
+func (m *Memory) near(id discovery.NodeID) *NearMemory {
+	return find(m.Near, id, func(n *NearMemory) discovery.NodeID { return n.Node })
 }
 
 func (m *Memory) lost(a netip.Addr) *LostMemory {

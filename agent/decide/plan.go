@@ -24,6 +24,7 @@ type Plan struct {
 	Behind   []netip.Prefix   // networks behind peers, led to the device; sorted; nil: keep
 	Filter   *tunnel.Filter   // nil: keep
 	Forwards []tunnel.Forward // netstack only; nil: keep
+	Direct   []netip.Addr     // neighbours to announce, sorted; nil: keep
 	Streams  []tunnel.Stream  // sorted by key; nil: keep
 	MTU      int              // of the device; 0: keep
 	Paths    []PathStatus     // of the peers, sorted by node

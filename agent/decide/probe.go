@@ -32,6 +32,7 @@ func (c *scene) probe() {
 		least = c.probeSites(w)
 	} else {
 		w.OnDemand, w.IdleInterval = true, idleInterval
+		c.pulseNeighbours(w)
 		if p := c.place(c.s.Self.Site); p != nil {
 			least = len(p.servers)
 		}
@@ -101,7 +102,14 @@ func (c *scene) reachable(m *mate) bool {
 
 func (c *scene) pulse(i int, group string, tell bool) discovery.ProbePeer {
 	m := &c.mates[i]
-	return discovery.ProbePeer{Node: m.ID, Addr: m.Addr, Site: m.Site, Group: group, Tell: tell, Size: m.size}
+	p := discovery.ProbePeer{Node: m.ID, Addr: m.Addr, Site: m.Site, Group: group, Tell: tell, Size: m.size}
+	if c.gateway() && c.s.Device != nil {
+		st := c.peerStatus(tunnel.Key(m.WireGuard))
+		if st != nil && !st.LastHandshake.IsZero() && !c.s.Settings.Mesh.Contains(st.Endpoint.Addr()) && !tunnel.Streamed(st.Endpoint) {
+			p.Seen = st.Endpoint
+		}
+	}
+	return p
 }
 
 // quota is how many nodes of a site are probed: more when the usual ones have

@@ -16,6 +16,7 @@ import (
 
 	"drawbridge/agent/weight"
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 // TestHistories runs random histories of a whole mesh and holds the invariants
@@ -26,16 +27,17 @@ func TestHistories(t *testing.T) {
 	if s, err := strconv.Atoi(os.Getenv("DRAWBRIDGE_SEEDS")); err == nil {
 		seeds = s
 	}
-	steps := 0
+	steps, direct := 0, 0
 	for seed := range seeds {
 		h := newHistory(t, uint64(seed))
-		steps += h.play(12)
+		steps += h.play(14)
+		direct += h.direct
 		if t.Failed() {
 			t.Fatalf("seed %d:\n%s", seed, strings.Join(h.log, "\n"))
 		}
 	}
-	if steps < 10000 {
-		t.Fatalf("only %d steps", steps)
+	if steps < 10000 || direct < 10000 {
+		t.Fatalf("only %d steps, and %d times a direct path", steps, direct)
 	}
 	t.Logf("%d steps of 5 nodes", steps)
 }
@@ -47,6 +49,8 @@ type history struct {
 	log  []string
 	last map[string]int // weights in the load balancer
 	two  time.Time      // when two gateways last both wrote
+
+	direct int // decisions in which a path was direct
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
@@ -57,6 +61,13 @@ func newHistory(t *testing.T, seed uint64) *history {
 	g.add("gw-b", "aws", discovery.RoleGateway, "eni-b")
 	for i := range 3 {
 		g.add(fmt.Sprintf("gpu-%d", i), []string{"idc", "idc", "lab"}[i], discovery.RoleServer, "", svc)
+	}
+	for i, n := range []string{"gpu-0", "gpu-1", "gpu-2"} {
+		// Behind one NAT, so that all are neighbours; one of them says that it
+		// lives inside the mesh as well.
+		a := g.actor(n)
+		a.Seen = []netip.AddrPort{netip.MustParseAddrPort("198.51.100.2:4000")}
+		a.Local = []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, 200, byte(i)}), 51820), netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, 50, byte(11 + i)}), 51820)}
 	}
 	g.routes = []discovery.Route{{
 		Name: "web", Rule: "web", Stickiness: time.Hour, HoldDown: 5 * time.Second, HoldMax: time.Minute, RampStep: 2 * time.Second,
@@ -105,7 +116,7 @@ func (h *history) event() {
 	node := g.nodes[h.r.IntN(3)]
 	on := h.r.IntN(2) == 0
 	what := ""
-	switch h.r.IntN(12) {
+	switch h.r.IntN(14) {
 	case 0, 1:
 		what = "idc"
 		g.cuts[[2]string{"idc", "*"}] = on
@@ -152,6 +163,16 @@ func (h *history) event() {
 		if on {
 			gw.sendErr = g.now
 		}
+	case 12:
+		other := g.nodes[h.r.IntN(3)]
+		what = "wire " + node.Name + " " + other.Name
+		g.lan.cut[pairOf(node.Name, other.Name)] = on
+	case 13:
+		what = "names of " + gw.Name
+		g.resolved = nil
+		if on {
+			g.resolved = []discovery.Endpoint{{Node: gw.ID, Addr: netip.MustParseAddrPort("10.77.3.3:51820")}, {Node: gw.ID, Addr: netip.MustParseAddrPort("203.0.113.77:51820")}}
+		}
 	case 11:
 		what = "heal"
 		clear(g.cuts)
@@ -163,6 +184,7 @@ func (h *history) event() {
 // invariants hold at every decision of every node.
 func (h *history) invariants(a *actor, s *Snapshot, old Memory, p *Plan) {
 	h.deterministic(a, s, old, p)
+	h.peers(a, s, p)
 	for _, st := range p.Sites {
 		h.votes(a, s, &st)
 	}
@@ -177,6 +199,37 @@ func (h *history) invariants(a *actor, s *Snapshot, old Memory, p *Plan) {
 	}
 	for _, w := range p.Cloud.Targets {
 		h.targets(a, s, &w)
+	}
+}
+
+// peers: no address stands at two peers, every other node is carried by one,
+// and nothing inside the mesh is dialled. A neighbour that is not said to be one
+// carries nothing.
+func (h *history) peers(a *actor, s *Snapshot, p *Plan) {
+	at := map[netip.Prefix]bool{}
+	for _, q := range p.Peers {
+		if q.Endpoint.IsValid() && s.Settings.Mesh.Contains(q.Endpoint.Addr()) {
+			h.fail(a, "dials "+q.Endpoint.String())
+		}
+		for _, ip := range q.AllowedIPs {
+			if at[ip] {
+				h.fail(a, ip.String()+" stands at two peers")
+			}
+			at[ip] = true
+		}
+	}
+	if len(at) != len(s.Members)-1 {
+		h.fail(a, fmt.Sprintf("reaches %d of %d nodes", len(at), len(s.Members)-1))
+	}
+	for i := range s.Members {
+		m := &s.Members[i]
+		by, _ := Carrier(p.Peers, m.Addr)
+		if a.Role == discovery.RoleServer && m.Role == discovery.RoleServer && by == tunnel.Key(m.WireGuard) {
+			h.direct++
+			if !has(m.Direct, a.Addr) || !has(a.Direct, m.Addr) {
+				h.fail(a, "goes directly to "+m.Name+" without both having said so")
+			}
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type scene struct {
 	gates  []int    // gateways that have not left, self included, in order of ID
 	behind []behind // networks behind others, in the order of ids
 	self   int      // index of the own member; -1 unknown
+	direct []int32  // servers with which this one has a session of its own
 }
 
 // mate is a member with what this node observed of it.

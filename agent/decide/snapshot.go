@@ -25,6 +25,7 @@ type Snapshot struct {
 	Device    *tunnel.Status        // nil: unknown
 	Underlay  int                   // MTU of the largest link towards the mesh, bytes; 0 unknown
 	Endpoints []discovery.Endpoint  // remembered from disk, sorted by node
+	Resolved  []discovery.Endpoint  // found under the names of silent gateways, sorted by node
 	Streams   []tunnel.StreamStatus // of the wished streams, sorted by key
 
 	Services []discovery.ServiceSpec // of this node, as configured

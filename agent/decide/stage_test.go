@@ -27,6 +27,8 @@ type stage struct {
 	cuts      map[[2]string]bool // links that are cut, by names or sites
 	widths    map[[2]string]int  // largest overlay packet from one name or site to another
 	underlay  int                // MTU of everybody's link; 0 unknown
+	lan       lan
+	resolved  []discovery.Endpoint
 	aws       *fakeCloud
 	seq       uint64
 	trace     func(format string, args ...any)
@@ -92,7 +94,7 @@ const tick = 50 * time.Millisecond
 func newStage() *stage {
 	t := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	return &stage{
-		zero: t, now: t, cuts: map[[2]string]bool{}, udp: map[string]bool{}, widths: map[[2]string]int{},
+		zero: t, now: t, cuts: map[[2]string]bool{}, udp: map[string]bool{}, widths: map[[2]string]int{}, lan: newLAN(),
 		aws: newFakeCloud(), trace: func(string, ...any) {},
 	}
 }
@@ -197,8 +199,8 @@ func (g *stage) carry(a *actor) {
 	}
 }
 
-// device is what a server's device and carrier say.
-func (g *stage) device(a *actor, s *Snapshot) {
+// carried is what the device and the carrier of a server say in a story of streams.
+func (g *stage) carried(a *actor, s *Snapshot) {
 	defer func() {
 		if a.said == nil || g.now.Sub(g.zero)%time.Second == 0 {
 			a.said = s.Device
@@ -251,6 +253,7 @@ func (g *stage) step() {
 		}
 	}
 	g.aws.live(g)
+	g.shakeHands()
 	for _, a := range g.nodes {
 		if !a.dead && !a.paused {
 			g.think(a)
@@ -261,7 +264,13 @@ func (g *stage) step() {
 // hear brings an agent's observations, views and gossip up to date.
 func (g *stage) hear(a *actor) {
 	for _, b := range g.nodes {
-		if a == b || a.Role == discovery.RoleServer && b.Role == discovery.RoleServer {
+		if a == b {
+			continue
+		}
+		if a.Role == discovery.RoleServer && b.Role == discovery.RoleServer {
+			if g.pulsed(a, b) {
+				a.obs[b.Name] = &discovery.Observation{Node: b.ID, Proof: g.now.Add(-5 * time.Millisecond), Heard: g.now, RTT: 5 * time.Millisecond}
+			}
 			continue
 		}
 		if g.reach(a, b) && a.sendErr.IsZero() {
@@ -410,9 +419,10 @@ func (g *stage) snapshot(a *actor) *Snapshot {
 			s.Sight.Observations = append(s.Sight.Observations, *o)
 		}
 	}
+	s.Device, s.Resolved = g.device(a), g.resolved
 	s.Sight.Started, s.Sight.At, s.Sight.Paused = a.since, g.now, a.woke
 	if len(g.doors) > 0 && a.Role == discovery.RoleServer {
-		g.device(a, s)
+		g.carried(a, s)
 	}
 	if !a.sendErr.IsZero() {
 		s.Sight.SendErr, s.Sight.SendErrSince = "network is unreachable", a.sendErr
@@ -427,6 +437,9 @@ func (g *stage) think(a *actor) {
 	a.mem, a.plan = Decide(g.now, a.mem, s)
 	if g.check != nil {
 		g.check(a, s, old, a.plan)
+	}
+	if a.plan.Direct != nil {
+		a.Direct = a.plan.Direct
 	}
 	g.tell(a, before)
 	g.hand(a)

@@ -27,6 +27,10 @@ import (
 //	silence site=S | node=N | between=A,B    packets stop (sites or nodes)
 //	heal (same arguments)      they pass again; without arguments: all of them
 //	isolate node=N [aws]       a node hears nobody (nor AWS); connect undoes it
+//	wire cut|mend between=(A,B)  what lies between two servers beside the gateways
+//	name node=N addr=A:P       what is found under the names of a gateway (seen by all)
+//	move node=N addr=A:P       a gateway says that it is dialled there
+//	dials node=N               where it dials its gateways
 //	kill node=N; start node=N [forget]    the agent dies and starts; forget loses its memory
 //	pause node=N; resume node=N           its process stands still
 //	revoke node=N; quarantine node=N; release node=N    a gateway says so, and all heard it
@@ -36,7 +40,7 @@ import (
 //	udp site=S blocked | open             the site's firewall drops UDP, or lets it pass
 //	tcp port=P blocked | open             nobody reaches this TCP port of gateways
 //	view node=N site=S state=V a gateway tells a view of its own making; state=own ends it
-//	node=N set: drain, undrain, check=passing|failing|unknown
+//	node=N set: drain, undrain, young, grown, check=passing|failing|unknown
 //	underlay mtu=N             everybody's link
 //	width from=A to=B size=N   overlay packets above N bytes vanish on the way (nodes or sites); 0 ends it
 //	upgrade node=N | downgrade node=N     it understands sizes, or is too old for them
@@ -77,6 +81,16 @@ func (st *story) do(t *testing.T, d *datadriven.TestData) string {
 		if d.HasArg("aws") {
 			g.aws.cut[n] = d.Cmd == "isolate"
 		}
+	case "wire":
+		v, _ := d.Arg("between")
+		g.lan.cut[pairOf(v.Vals[0], v.Vals[1])] = d.HasArg("cut")
+	case "name":
+		g.resolved = []discovery.Endpoint{{Node: g.actor(arg(d, "node")).ID, Addr: netip.MustParseAddrPort(arg(d, "addr"))}}
+	case "move":
+		a := g.actor(arg(d, "node"))
+		a.Endpoints = []netip.AddrPort{netip.MustParseAddrPort(arg(d, "addr"))}
+	case "dials":
+		return g.dials(g.actor(arg(d, "node")))
 	case "kill":
 		g.actor(arg(d, "node")).dead = true
 	case "leave": // says goodbye and stops
@@ -206,6 +220,9 @@ func (st *story) set(d *datadriven.TestData) {
 	if d.HasArg("drain") || d.HasArg("undrain") {
 		a.Draining = d.HasArg("drain")
 	}
+	if d.HasArg("young") || d.HasArg("grown") {
+		a.Young = d.HasArg("young")
+	}
 	if d.HasArg("check") {
 		list := append([]discovery.Service(nil), a.Services...)
 		for i := range list {
@@ -265,6 +282,12 @@ func (st *story) mesh(t *testing.T, input string) {
 			}
 			a := g.add(f[1], kv["site"], discovery.RoleServer, "", svc...)
 			a.Subnets, a.wants = prefixes(kv["subnets"]), prefixes(kv["advertise"])
+			if kv["local"] != "" {
+				a.Local = []netip.AddrPort{netip.MustParseAddrPort(kv["local"])}
+			}
+			if kv["seen"] != "" {
+				a.Seen = []netip.AddrPort{netip.MustParseAddrPort(kv["seen"])}
+			}
 		case "route":
 			g.routes = append(g.routes, discovery.Route{Name: f[1], Rule: kv["rule"], Policy: discovery.PolicyStatic, Stickiness: dur(t, kv["sticky"]), HoldDown: dur(t, kv["hold"])})
 			g.aws.weights[kv["rule"]] = map[string]int{}

@@ -31,8 +31,6 @@ const (
 	// streamJolt is the wait between two handshakes that are forced because the
 	// device holds on to an address that leads nowhere.
 	streamJolt = 3 * time.Second
-	// sessionLife is how long a WireGuard session lasts (whitepaper, section 6.2).
-	sessionLife = 3 * time.Minute
 	// httpsPort is what the strictest of firewalls let out.
 	httpsPort = 443
 )
@@ -60,7 +58,7 @@ func (c *scene) streams() {
 	c.p.Streams = []tunnel.Stream{}
 	for _, i := range c.gates {
 		g := &c.mates[i]
-		doors, udp := c.doors(g), path.Endpoint(c.s.Settings.Mesh, g.Endpoints, netip.AddrPort{})
+		doors, udp := c.streamDoors(g), c.dialled(g)
 		mem := StreamMemory{Gateway: g.ID}
 		if o := c.old.stream(g.ID); o != nil {
 			mem = *o
@@ -182,15 +180,22 @@ func (c *scene) unjolted(g *mate, since time.Time) bool {
 	return e == nil || e.Last.Before(since)
 }
 
-// doors are where a gateway takes streams, the port that is let out most often
-// first. What lies inside the mesh would need the tunnel.
-func (c *scene) doors(g *mate) []netip.AddrPort {
-	out := make([]netip.AddrPort, 0, len(g.Streams))
-	for _, d := range g.Streams {
-		if d.IsValid() && d.Port() != 0 && !c.s.Settings.Mesh.Contains(d.Addr()) {
-			out = append(out, d)
-		}
+// dialled is where a gateway is dialled by UDP; zero: nowhere.
+func (c *scene) dialled(g *mate) netip.AddrPort {
+	all, _ := c.doors(g)
+	if e := c.old.epoch(g.ID); e != nil && slices.Contains(all, e.At) {
+		return e.At
 	}
+	if len(all) == 0 {
+		return netip.AddrPort{}
+	}
+	return all[0]
+}
+
+// streamDoors are where a gateway takes streams, the port that is let out most
+// often first. What lies inside the mesh would need the tunnel.
+func (c *scene) streamDoors(g *mate) []netip.AddrPort {
+	out := path.Endpoints(c.inside(), g.Streams, nil)
 	slices.SortStableFunc(out, func(a, b netip.AddrPort) int { return rankDoor(a) - rankDoor(b) })
 	return out
 }
@@ -244,7 +249,7 @@ func (c *scene) healthStreams() {
 				"udp is blocked, and the TLS connection to %s is down: %s", st.To, st.Err)
 			continue
 		}
-		c.report("udp-blocked", Note, name(m.ID, m.Name), "let this host send UDP to "+path.Endpoint(c.s.Settings.Mesh, m.Endpoints, netip.AddrPort{}).String()+", which is faster; it goes back by itself",
+		c.report("udp-blocked", Note, name(m.ID, m.Name), "let this host send UDP to "+c.dialled(m).String()+", which is faster; it goes back by itself",
 			"udp is blocked since %s: the tunnel goes over TLS to %s", clock(mem.Since), st.To)
 	}
 }

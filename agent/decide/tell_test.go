@@ -10,10 +10,11 @@ import (
 
 // tell traces what changed in an agent's mind since its last plan.
 func (g *stage) tell(a *actor, before *Plan) {
-	var sites, routes, leader, relay, epochs, health string
+	var sites, routes, leader, relay, ways, epochs, health string
 	if before != nil {
 		sites, routes, leader = sitesText(before), routesText(before), string(before.Leader)
 		relay, epochs, health = g.relayText(a, before), g.epochText(a, before), healthText(before)
+		ways = g.wayText(a, before)
 	}
 	say := func(old, now string) {
 		if old == now {
@@ -54,10 +55,13 @@ func (g *stage) tell(a *actor, before *Plan) {
 		say(health, healthText(a.plan))
 		return
 	}
+	say(ways, g.wayText(a, a.plan))
 	if !g.speaker(a) {
 		return
 	}
-	say(relay, g.relayText(a, a.plan))
+	if len(a.Local) == 0 {
+		say(relay, g.relayText(a, a.plan))
+	}
 	say(epochs, g.epochText(a, a.plan))
 	if before != nil {
 		g.tellStreams(a, before)
@@ -169,7 +173,7 @@ func (g *stage) epochText(a *actor, p *Plan) string {
 	var b strings.Builder
 	for _, peer := range p.Peers {
 		for _, n := range g.nodes {
-			if keyOf(n) == peer.Key && peer.Epoch > 0 {
+			if keyOf(n) == peer.Key && peer.Epoch > 0 && n.Role == discovery.RoleGateway {
 				fmt.Fprintf(&b, "forces a handshake with %s (epoch %d)\n", n.Name, peer.Epoch)
 			}
 		}

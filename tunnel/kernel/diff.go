@@ -184,12 +184,13 @@ func gone(k wgtypes.Key) wgtypes.PeerConfig {
 }
 
 // endpointAgain is the address for a peer that is removed and added again: the
-// wish's if it changed, else where the peer was last heard, else the wish's.
+// wish's if it changed, else where the peer was last heard, else the wish's. A
+// stream is never what was learned: the wish says whether there is one.
 func endpointAgain(o, n *tunnel.Peer, h *wgtypes.Peer) netip.AddrPort {
-	if n.Endpoint.IsValid() && n.Endpoint != o.Endpoint {
+	if n.Endpoint.IsValid() && (n.Endpoint != o.Endpoint || tunnel.Streamed(n.Endpoint)) {
 		return n.Endpoint
 	}
-	if a := addrPort(h.Endpoint); a.IsValid() {
+	if a := addrPort(h.Endpoint); a.IsValid() && !tunnel.Streamed(a) {
 		return a
 	}
 	return n.Endpoint

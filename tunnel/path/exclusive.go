@@ -14,7 +14,8 @@ import (
 func exclusive(self Self, nodes []Node) []bool {
 	ok := make([]bool, len(nodes))
 	order := make([]int32, 0, len(nodes))
-	for i, n := range nodes {
+	for i := range nodes {
+		n := &nodes[i]
 		ok[i] = n.usable() && n.Addr != self.Addr && n.ID != self.ID
 		if ok[i] {
 			order = append(order, int32(i))
@@ -44,17 +45,21 @@ func exclusive(self Self, nodes []Node) []bool {
 	return ok
 }
 
-// Endpoint is the address to dial: the first of the record's that does not lie
-// inside the mesh, else what is remembered. An endpoint inside the mesh would
-// route the tunnel through itself.
-func Endpoint(mesh netip.Prefix, record []netip.AddrPort, remembered netip.AddrPort) netip.AddrPort {
-	for _, e := range record {
-		if e.IsValid() && e.Port() != 0 && !mesh.Contains(e.Addr()) {
-			return e
+// Endpoints are the addresses at which a gateway can be dialled, in order:
+// those of its record, then what was found out since. None lies in a prefix
+// that is routed into the mesh: it would route the tunnel through itself.
+func Endpoints(inside []netip.Prefix, record, others []netip.AddrPort) []netip.AddrPort {
+	out := make([]netip.AddrPort, 0, len(record)+len(others))
+	for _, list := range [][]netip.AddrPort{record, others} {
+		for _, e := range list {
+			if e.IsValid() && e.Port() != 0 && !within(inside, e.Addr()) && !slices.Contains(out, e) {
+				out = append(out, e)
+			}
 		}
 	}
-	if remembered.IsValid() && !mesh.Contains(remembered.Addr()) {
-		return remembered
-	}
-	return netip.AddrPort{}
+	return out
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,25 +123,29 @@ func TestNoAddressStandsTwice(t *testing.T) {
 	}
 }
 
-func TestEndpoint(t *testing.T) {
-	mesh := netip.MustParsePrefix("10.77.0.0/16")
-	ap := netip.MustParseAddrPort
-	for _, c := range []struct {
-		name   string
-		record []netip.AddrPort
-		known  netip.AddrPort
-		want   netip.AddrPort
-	}{
-		{"first of the record", []netip.AddrPort{ap("1.2.3.4:5"), ap("2.2.2.2:2")}, ap("9.9.9.9:9"), ap("1.2.3.4:5")},
-		{"not inside the mesh", []netip.AddrPort{ap("10.77.1.1:5"), ap("2.2.2.2:2")}, netip.AddrPort{}, ap("2.2.2.2:2")},
-		{"remembered", nil, ap("9.9.9.9:9"), ap("9.9.9.9:9")},
-		{"remembered inside the mesh", nil, ap("10.77.9.9:9"), netip.AddrPort{}},
-		{"none", nil, netip.AddrPort{}, netip.AddrPort{}},
+func TestEndpoints(t *testing.T) {
+	inside := []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16"), netip.MustParsePrefix("192.168.20.0/24")}
+	for _, c := range []struct{ name, record, others, want string }{
+		{"the record's first", "1.2.3.4:5 2.2.2.2:2", "9.9.9.9:9", "1.2.3.4:5 2.2.2.2:2 9.9.9.9:9"},
+		{"not inside the mesh", "10.77.1.1:5 2.2.2.2:2", "", "2.2.2.2:2"},
+		{"not inside what is routed into it", "192.168.20.7:5", "2.2.2.2:2", "2.2.2.2:2"},
+		{"nor in disguise", "[::ffff:10.77.1.1]:5", "10.77.9.9:9", ""},
+		{"each once", "1.2.3.4:5", "1.2.3.4:5", "1.2.3.4:5"},
+		{"no port", "1.2.3.4:0", "", ""},
+		{"none", "", "", ""},
 	} {
-		if got := Endpoint(mesh, c.record, c.known); got != c.want {
+		if got := Endpoints(inside, addrs(c.record), addrs(c.others)); !slices.Equal(got, addrs(c.want)) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
+}
+
+// addrs reads addresses parted by spaces.
+func addrs(text string) (list []netip.AddrPort) {
+	for _, s := range strings.Fields(text) {
+		list = append(list, netip.MustParseAddrPort(s))
+	}
+	return list
 }
 
 func TestAloneHasNoPeers(t *testing.T) {
