@@ -57,6 +57,7 @@ type Agent struct {
 	brain    *brain
 	cloud    *cloud // nil where no AWS is configured
 	herald   *herald
+	names    found          // what the own names resolve to
 	server   *enroll.Server // of enrolment; nil on servers
 	streams  streams
 	leaving  context.CancelFunc // ends Run when the node has left for good
@@ -149,7 +150,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.trust.world = a.world
 	a.lifetime(a.id.chain)
 	a.herald = &herald{world: a.world, gossip: a.gossip, log: a.log, said: discovery.Announcement{
-		Boot: a.boot, Endpoints: a.endpoints(), Version: a.opts.Version, ENI: a.set.AWS.ENI, Trust: a.trust.epoch(), Streams: a.doors(),
+		Boot: a.boot, Endpoints: a.endpoints(), Names: a.set.EndpointNames, Version: a.opts.Version, ENI: a.set.AWS.ENI, Trust: a.trust.epoch(),
+		Streams: a.doors(), Young: a.id.self.Role == discovery.RoleGateway,
 	}}
 	a.herald.services(nil)
 	a.prober = probe.New(probe.Options{
@@ -162,7 +164,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	checker := check.New(check.Options{Specs: a.set.Services, Report: a.herald.services, Logger: a.log.With("room", "check")})
 
 	// Hands.
-	a.hands = &hands{prober: a.prober, config: wish, poll: a.set.AWS.Poll, streams: a.streams.carrier}
+	a.hands = &hands{prober: a.prober, herald: a.herald, config: wish, poll: a.set.AWS.Poll, streams: a.streams.carrier}
 	a.hands.device = loop("device", applyDevice(a.tunnel.device), 0, a.outcome, a.log)
 	if a.tunnel.iface != "" {
 		table := nft.New(nft.Options{Logger: a.log.With("room", "nft")})
@@ -233,6 +235,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		g.start(ctx, hostEar{wish: a.hostWish(), world: a.world, log: a.log.With("room", "conflict")})
 	}
 	g.start(ctx, underlayEar{a.world, a.tunnel.iface, a.log.With("room", "underlay")})
+	g.start(ctx, &placeEar{agent: a})
+	g.start(ctx, &nameEar{agent: a, lookup: net.DefaultResolver.LookupNetIP})
 	g.start(ctx, checker)
 	g.start(ctx, named{"history", a.trust.scribe})
 	g.start(ctx, a.trust)
@@ -273,8 +277,8 @@ func (a *Agent) mesh6() netip.Prefix {
 
 // endpoints are where others can dial us; on-premises nodes only dial out.
 func (a *Agent) endpoints() []netip.AddrPort {
-	if len(a.set.Endpoints) > 0 {
-		return a.set.Endpoints
+	if list := slices.Concat(a.set.Endpoints, a.named()); len(list) > 0 {
+		return list
 	}
 	return a.id.node.Endpoints
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -136,8 +137,7 @@ func sameNodes(a, b []discovery.Endpoint) bool {
 	return slices.EqualFunc(a, b, func(x, y discovery.Endpoint) bool { return x.Node == y.Node })
 }
 
-// herald tells the mesh what this node says of itself, as its services' health
-// changes.
+// herald tells the mesh what this node says of itself, as it changes.
 type herald struct {
 	world  *world.World
 	gossip *gossip.Gossip
@@ -147,23 +147,28 @@ type herald struct {
 	said discovery.Announcement
 }
 
-// trusts tells which set of roots this node trusts.
-func (h *herald) trusts(epoch uint64) {
+// say changes what is said, and tells the mesh if that is news.
+func (h *herald) say(change func(*discovery.Announcement)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.said.Trust = epoch
+	change(&h.said)
 	if err := h.gossip.Announce(h.said); err != nil {
 		h.log.Error("own record not told", "err", err)
 	}
 }
 
+// trusts tells which set of roots this node trusts.
+func (h *herald) trusts(epoch uint64) {
+	h.say(func(a *discovery.Announcement) { a.Trust = epoch })
+}
+
 // services takes a report of the checks.
 func (h *herald) services(cs []discovery.Service) {
 	h.world.Checks(cs)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.said.Services = cs
-	if err := h.gossip.Announce(h.said); err != nil {
-		h.log.Error("own record not told", "err", err)
-	}
+	h.say(func(a *discovery.Announcement) { a.Services = cs })
+}
+
+// direct tells with which neighbours this node has a session.
+func (h *herald) direct(list []netip.Addr) {
+	h.say(func(a *discovery.Announcement) { a.Direct = list })
 }

@@ -35,6 +35,7 @@ type hands struct {
 	prober   *probe.Prober
 	cloud    []*reconcile.Loop[discovery.CloudWish]
 	streams  *stream.Carrier // nil on gateways
+	herald   *herald
 
 	config tunnel.Config // what does not come from the plan: key, port, address
 	poll   time.Duration // of the leader at rest
@@ -51,10 +52,17 @@ type wishes struct {
 	probe    *discovery.ProbeWish
 	cloud    *discovery.CloudWish
 	streams  []tunnel.Stream
+	direct   []netip.Addr
 }
 
 // act hands over what changed. A nil part of the plan keeps what is there.
 func (h *hands) act(s *decide.Snapshot, p *decide.Plan) {
+	// Said first, done then: the other end of a path must hear of a change
+	// before it meets it.
+	if p.Direct != nil && !slices.Equal(p.Direct, h.last.direct) {
+		h.last.direct = p.Direct
+		h.herald.direct(p.Direct)
+	}
 	// Before the device: what a stream that ends still brings would teach the
 	// device an address that is no more.
 	if h.streams != nil && p.Streams != nil && !slices.Equal(p.Streams, h.last.streams) {

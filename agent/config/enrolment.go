@@ -22,7 +22,7 @@ func readEnrolment(s *section, e *Enrolment) {
 	}
 	field(n, "node_life", &e.NodeLife, duration(time.Minute, 90*24*time.Hour))
 	list(n, "listen", &e.Listen, listenAddr)
-	list(n, "advertise", &e.Advertise, endpoint)
+	list(n, "advertise", &e.Advertise, dialable)
 	if len(e.Listen) > maxListen {
 		n.fail("listen", "%d addresses, at most %d", len(e.Listen), maxListen)
 	}

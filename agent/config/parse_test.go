@@ -177,10 +177,11 @@ func TestProblems(t *testing.T) {
 		{"list as value", with("mtu: [1300]\n"), []string{"test.yaml:2:6: mtu: a list, want one value"}},
 		{"value as list", with("endpoints: 203.0.113.10:51820\n"), []string{"test.yaml:2:12: endpoints must be a list"}},
 		{"value as section", with("log: info\n"), []string{`test.yaml:2:6: log must be keys with values, not "info"`}},
-		{"endpoints", with("endpoints: ['203.0.113.10', '0.0.0.0:1', '203.0.113.10:51820', 'host:1']\n"), []string{
-			`test.yaml:2:13: endpoints: "203.0.113.10", want an address with port`,
+		{"three names", with("endpoints: ['a.example:1', 'b.example:1', 'c.example:1']\n"), []string{"test.yaml:2:12: 3 names, at most 2"}},
+		{"endpoints", with("endpoints: ['203.0.113.10', '0.0.0.0:1', '203.0.113.10:51820', 'host:0', 'gw-a.example.com:51820']\n"), []string{
+			`test.yaml:2:13: endpoints: "203.0.113.10", want an address or name with port`,
 			`test.yaml:2:29: endpoints: "0.0.0.0:1", want an address that other hosts can dial`,
-			`test.yaml:2:64: endpoints: "host:1", want an address with port`,
+			`test.yaml:2:64: endpoints: "host:0", want an address or name with port`,
 		}},
 		{"interface", with("interface: a-name-that-is-too-long\n"), []string{"test.yaml:2:12: interface: "}},
 		{"socket", with("socket: agent.sock\n"), []string{`test.yaml:2:9: socket: "agent.sock", want an absolute path`}},

@@ -22,7 +22,7 @@ func settings(r *reader, root ast.Node) Settings {
 		s.fail("version", "version is missing; begin with \"version: 1\"")
 	}
 	field(s, "listen_port", &c.ListenPort, portOrZero)
-	list(s, "endpoints", &c.Endpoints, endpoint)
+	readEndpoints(s, &c)
 	field(s, "backend", &c.Backend, oneOf(tunnel.Auto, tunnel.Kernel, tunnel.Userspace, tunnel.Netstack))
 	field(s, "interface", &c.Interface, like(ifaceShape, "an interface name of at most 15 letters, digits, '_', '.' and '-'"))
 	field(s, "mtu", &c.MTU, integerOr0(576, 9000))
@@ -46,6 +46,25 @@ func settings(r *reader, root ast.Node) Settings {
 	s.done()
 	checkRoutes(routes, c.AWS.Region)
 	return c
+}
+
+// maxNames is how many names a record has room for (discovery.Announcement).
+const maxNames = 2
+
+// readEndpoints parts addresses from names.
+func readEndpoints(s *section, c *Settings) {
+	var all []endpointWord
+	list(s, "endpoints", &all, endpoint)
+	for _, e := range all {
+		if e.name != "" {
+			c.EndpointNames = append(c.EndpointNames, e.name)
+		} else {
+			c.Endpoints = append(c.Endpoints, e.addr)
+		}
+	}
+	if len(c.EndpointNames) > maxNames {
+		s.fail("endpoints", "%d names, at most %d", len(c.EndpointNames), maxNames)
+	}
 }
 
 func readPorts(s *section, p *Ports) {

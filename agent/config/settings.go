@@ -16,13 +16,15 @@ type Settings struct {
 	// decided, 51820 unless told otherwise. Gateways serve
 	// enrolment on the TCP port of the same number.
 	ListenPort uint16
-	// Endpoints are where others dial this node; empty: what the state
-	// directory knows. Sorted as written.
-	Endpoints []netip.AddrPort
-	Backend   tunnel.Backend
-	Interface string // system name of the device
-	MTU       int    // of the device, bytes; 0: by the host's links
-	Socket    string // path of the local API
+	// Endpoints are where others dial this node; both empty: what the state
+	// directory knows. EndpointNames are the same by DNS, HOST:PORT, at most 2.
+	// Sorted as written.
+	Endpoints     []netip.AddrPort
+	EndpointNames []string
+	Backend       tunnel.Backend
+	Interface     string // system name of the device
+	MTU           int    // of the device, bytes; 0: by the host's links
+	Socket        string // path of the local API
 	// ConnectProxy is a loopback address with port on which HTTP CONNECT leads
 	// into the overlay; empty: off.
 	ConnectProxy string

@@ -47,6 +47,15 @@ type item struct {
 	list  [][]item // each entry begins with its name
 }
 
+// endpoints are addresses and names as they are written.
+func (c Settings) endpoints() []string {
+	var all []string
+	for _, e := range c.Endpoints {
+		all = append(all, e.String())
+	}
+	return append(all, c.EndpointNames...)
+}
+
 // put describes a value beside its default.
 func put[T any](key string, v, def T, show func(T) string) item {
 	return item{key: key, value: show(v), def: reflect.DeepEqual(v, def)}
@@ -56,7 +65,7 @@ func describe(c Settings) []item {
 	d := Default()
 	return []item{
 		put("listen_port", c.ListenPort, d.ListenPort, number),
-		put("endpoints", c.Endpoints, d.Endpoints, flow(printed[netip.AddrPort])),
+		put("endpoints", c.endpoints(), d.endpoints(), flow(quoted)),
 		put("backend", c.Backend, d.Backend, plain),
 		put("interface", c.Interface, d.Interface, quoted),
 		put("mtu", c.MTU, d.MTU, number),

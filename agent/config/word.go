@@ -196,8 +196,33 @@ func addrPort(w word) (netip.AddrPort, string) {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), ""
 }
 
-// endpoint wants an address that others can dial.
-func endpoint(w word) (netip.AddrPort, string) {
+// endpointWord is an address, or a name to be resolved.
+type endpointWord struct {
+	addr netip.AddrPort
+	name string // HOST:PORT
+}
+
+// nameShape is a DNS name (RFC 1123, section 2.1) with a port.
+var nameShape = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?:[1-9][0-9]{0,4}$`)
+
+// endpoint wants an address or a name that others can dial.
+func endpoint(w word) (endpointWord, string) {
+	const maxName = 120 // two of them fit a record
+	if name := strings.ToLower(w.text); nameShape.MatchString(name) && len(name) <= maxName {
+		_, p, _ := strings.Cut(name, ":")
+		if _, err := strconv.ParseUint(p, 10, 16); err == nil && !strings.HasPrefix(name, "localhost:") {
+			return endpointWord{name: name}, ""
+		}
+	}
+	if _, problem := addrPort(w); problem != "" {
+		return endpointWord{}, "an address or name with port, like 203.0.113.10:51820 or gw-a.example.com:51820"
+	}
+	a, problem := dialable(w)
+	return endpointWord{addr: a}, problem
+}
+
+// dialable wants an address that others can dial.
+func dialable(w word) (netip.AddrPort, string) {
 	a, problem := addrPort(w)
 	if ip := a.Addr(); problem == "" && (ip.IsUnspecified() || ip.IsLoopback() || ip.IsMulticast() || ip.IsLinkLocalUnicast()) {
 		problem = "an address that other hosts can dial"

@@ -103,6 +103,12 @@ func (w *World) Subnets(list []netip.Prefix) {
 	w.set(func(s *decide.Snapshot) { s.Self.Subnets = list })
 }
 
+// Resolved takes what was found under the names of silent gateways, sorted by
+// node.
+func (w *World) Resolved(es []discovery.Endpoint) {
+	w.set(func(s *decide.Snapshot) { s.Resolved = es })
+}
+
 // Expires takes the end of the own certificate.
 func (w *World) Expires(at time.Time) {
 	w.set(func(s *decide.Snapshot) { s.Self.NotAfter = at })

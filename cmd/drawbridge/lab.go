@@ -222,6 +222,8 @@ worst of each figure with the command that repeats them.
   overlay       one tunnel against others on two hosts with a cable between: ours
                 on TUN and on netstack, bare wireguard-go, and what make peers
                 has built (namespaces only)
+  paths         the network changes under the mesh (NATs, addresses, gateways, LANs):
+                how long until pings pass again, and how many are lost
   all           each of them, with its own defaults`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			progress := cmd.ErrOrStderr()
@@ -248,11 +250,11 @@ worst of each figure with the command that repeats them.
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, throughput 5, overlay 5)")
+	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, throughput 5, overlay 5, paths 5)")
 	cmd.Flags().IntVar(&m.Percent, "pct", 10, "packets lost each way, percent (loss)")
 	cmd.Flags().DurationVar(&m.For, "for", 0, "how long (default: loss 10m, rest 1m, joins 20s, flood 20s)")
 	cmd.Flags().IntVar(&m.Joiners, "joiners", 8, "how many hosts join at once (joins)")
-	cmd.Flags().StringSliceVar(&m.Only, "only", nil, "tunnels whose names hold one of these words (overlay; default: all)")
+	cmd.Flags().StringSliceVar(&m.Only, "only", nil, "tunnels or changes whose names hold one of these words (overlay, paths; default: all)")
 	cmd.Flags().IntVar(&m.Connections, "connections", 10_000, "how many hostile connections (flood)")
 	return cmd
 }
@@ -260,7 +262,7 @@ worst of each figure with the command that repeats them.
 // labDefaults fills what the command line left open.
 func labDefaults(cmd *cobra.Command, name string, m lab.Measure) lab.Measure {
 	if !cmd.Flags().Changed("runs") {
-		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5, "overlay": 5}[name]
+		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5, "overlay": 5, "paths": 5}[name]
 	}
 	if !cmd.Flags().Changed("for") {
 		m.For = map[string]time.Duration{"loss": 10 * time.Minute, "rest": time.Minute, "joins": 20 * time.Second, "flood": 20 * time.Second}[name]
