@@ -48,7 +48,7 @@ lab-test: build ## the whole story in the lab: namespaces where allowed, and loo
 
 .PHONY: lab-long
 lab-long: build ## the stories of the lab that take minutes
-	DRAWBRIDGE_LAB=long go test -count=1 -timeout 18m -v -run 'TestLabRenewal|TestLabMTUPPPoE|TestLabUDPBlocked' ./deploy/lab
+	DRAWBRIDGE_LAB=long go test -count=1 -timeout 18m -v -run 'TestLabRenewal|TestLabMTUPPPoE|TestLabUDPBlocked|TestLabPaths' ./deploy/lab
 
 .PHONY: lint
 lint: ## formatter and linters

@@ -18,7 +18,7 @@ type Measure struct {
 	For         time.Duration // flood, joins, loss, rest
 	Joiners     int           // joins: at once
 	Connections int           // flood
-	Only        []string      // overlay: tunnels whose names hold one of these; nil: all
+	Only        []string      // overlay, paths: tunnels or changes whose names hold one of these; nil: all
 	Command     []string      // printed with the figures, so that they can be repeated
 }
 
@@ -34,6 +34,7 @@ var measures = map[string]func(context.Context, Options, Measure, *Report) error
 	"joins":        measureJoins,
 	"flood":        measureFlood,
 	"overlay":      measureOverlay,
+	"paths":        measurePaths,
 }
 
 // Measures are the names that RunMeasure knows, sorted.

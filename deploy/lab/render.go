@@ -40,6 +40,9 @@ func renderConfig(p agentPlan) []byte {
 	line("# Written by \"drawbridge lab\" for %s.", p.Node.Name)
 	line("version: 1")
 	line("listen_port: %d", p.Node.ListenPort)
+	if len(p.Node.Names) > 0 {
+		line("endpoints: [%s]", strings.Join(p.Node.Names, ", "))
+	}
 	line("socket: %s", p.Socket)
 	if p.Mode == Loopback {
 		line("backend: netstack")

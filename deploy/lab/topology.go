@@ -30,6 +30,9 @@ var (
 	roomRouter   = netip.MustParseAddr("192.168.50.1")
 )
 
+// uplinkName is the link of the machine room as the internet's router sees it.
+const uplinkName = "up-idc"
+
 // Ports of the lab's hosts, where no plan says otherwise.
 const (
 	wireguardPort = 51820
@@ -47,6 +50,7 @@ type Node struct {
 
 	Underlay   netip.Addr     // in the VPC or on the machine room's LAN
 	Endpoint   netip.AddrPort // advertised; gateways only
+	Names      []string       // HOST:PORT for Endpoint, in the configuration; gateways only
 	ListenPort uint16         // WireGuard UDP and enrolment TCP; 0: any
 	ENI        string         // gateways: the interface that VPC routes point to
 	Proxy      netip.AddrPort // loopback ground, gateways: CONNECT into the overlay

@@ -11,7 +11,7 @@ import (
 )
 
 // uplink is the link of the machine room as the internet's router sees it.
-const uplink = "up-idc"
+const uplink = uplinkName
 
 // namespaces is the ground of real packets:
 //
