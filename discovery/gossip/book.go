@@ -28,6 +28,7 @@ type entry struct {
 	alive   uint32 // with which it was called alive
 	left    uint32 // with which it said farewell
 	accused uint32 // with which it was called suspect or dead
+	told    uint32 // with which it was told of its death, see remind
 	top     uint32 // of all, in all lives: memberlist's own is not above it
 	doubted uint32 // with which memberlist suspected it here
 
@@ -130,7 +131,7 @@ func (b *book) mark(id discovery.NodeID, s discovery.MemberState) bool {
 		return false
 	}
 	if s == discovery.StateAlive && !living(e.state) {
-		e.alive, e.left = 0, 0
+		e.alive, e.left, e.told = 0, 0, 0
 	}
 	e.state, e.since = s, time.Now()
 	return true

@@ -5,9 +5,9 @@
 // was verified and its signature is right; that the newest one wins; that what
 // this node announces reaches every living node within seconds; that a healed
 // partition is whole again within ten seconds; and that no message of one
-// hostile member evicts another for longer than a moment, makes this process
-// allocate more than a few megabytes, or makes it send to anywhere outside the
-// mesh. Liveness is a hint, never evidence.
+// hostile member evicts another for longer than a moment (half a second, and in
+// one of some hundred cases a few), makes this process allocate more than a few
+// megabytes, or makes it send to anywhere outside the mesh. Liveness is a hint, never evidence.
 //
 // A notice that is published reaches every living node in a fraction of a
 // second, and every other one when it next meets somebody. What it means is

@@ -81,7 +81,7 @@ func New(o Options) (*Gossip, error) {
 		leaves:  map[digest]discovery.NodeID{},
 	}
 	g.sieve = &sieve{
-		judge: &judge{book: g.book, port: o.Port, raised: g.raise, lacks: g.lack, relieved: g.relieve},
+		judge: &judge{book: g.book, port: o.Port, raised: g.raise, lacks: g.lack, relieved: g.relieve, remind: g.remind},
 		count: &g.count,
 		frame: g.take,
 		held:  func(told []byte, from netip.Addr) { g.compare(told, from, 0) },

@@ -157,6 +157,74 @@ func TestHostileOrdinaryDeathIsRefuted(t *testing.T) {
 	})
 }
 
+// TestHostileDeathIsShort: whatever death a liar tells of a node that lives, and
+// whomever but the node they tell, the node hears of it and is alive again.
+func TestHostileDeathIsShort(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		tell func(t *testing.T, h hostile, others []*villager, victim *person, inc uint32)
+	}{
+		{"dead", func(_ *testing.T, h hostile, others []*villager, victim *person, inc uint32) {
+			for _, g := range others {
+				h.packet(g, word(msgDead, inc, victim.id.ID, h.id.ID))
+			}
+		}},
+		{"farewell in its name", func(_ *testing.T, h hostile, others []*villager, victim *person, inc uint32) {
+			for _, g := range others {
+				h.packet(g, word(msgDead, inc, victim.id.ID, victim.id.ID))
+			}
+		}},
+		{"farewell after a suspicion", func(_ *testing.T, h hostile, others []*villager, victim *person, inc uint32) {
+			for _, g := range others {
+				h.packet(g, word(msgSuspect, inc, victim.id.ID, h.id.ID), word(msgDead, inc, victim.id.ID, victim.id.ID))
+			}
+		}},
+		{"farewell told to a server", func(_ *testing.T, h hostile, others []*villager, victim *person, inc uint32) {
+			h.packet(others[3], word(msgDead, inc, victim.id.ID, victim.id.ID))
+		}},
+		{"left, in a push/pull", func(t *testing.T, h hostile, others []*villager, victim *person, inc uint32) {
+			entry := message{
+				Type: pushNode, Node: string(victim.id.ID), Addr: victim.id.Addr.AsSlice(), Port: DefaultPort,
+				Incarnation: inc, State: peerLeft, Vsn: []byte{1, 5, 2, 0, 0, 0},
+			}
+			c := h.dial(t, others[0])
+			c.SetDeadline(time.Now().Add(time.Second))
+			go c.Write(append(pushPullHead(1, 0), entry.pack(nil)...))
+			go func() { io.Copy(io.Discard, c); c.Close() }()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, all, h := besiege(t)
+				others, victim := all[:4], all[4]
+				var took []time.Duration
+				for range 10 {
+					others[0].book.mu.Lock()
+					top := others[0].book.entries[victim.id.ID].top
+					others[0].book.mu.Unlock()
+					tt.tell(t, h, others, victim.person, top+1)
+					for range 50 {
+						if time.Sleep(10 * time.Millisecond); !allSee(all)() {
+							break
+						}
+					}
+					if allSee(all)() {
+						t.Fatal("nobody believed it: nothing is tried here")
+					}
+					took = append(took, v.within(15*time.Second, "alive for all", allSee(all)))
+					time.Sleep(1700 * time.Millisecond)
+				}
+				// Now and then nobody happens to tell one of the five at once.
+				slices.Sort(took)
+				t.Logf("alive again after %s", took)
+				if took[len(took)/2] > time.Second {
+					t.Errorf("alive again after %s as a rule, want a moment", took[len(took)/2])
+				}
+			})
+		})
+	}
+}
+
 func TestHostileAccusationsAreRationed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, all, h := besiege(t)

@@ -49,6 +49,9 @@ type judge struct {
 	lacks func(n need, said *message)
 	// relieved is told of a node that answered a suspicion.
 	relieved func(discovery.NodeID)
+	// remind is told of the death of a living node, of which another told here,
+	// and of the node's address.
+	remind func(m message, to netip.Addr)
 
 	accusers map[netip.Addr]*bucket // guarded by book.mu
 }
@@ -151,8 +154,8 @@ func (j *judge) hearAccusation(m *message, from netip.Addr) cause {
 		return causeUnknownNode
 	}
 	why := causeOf(e, m.Incarnation)
+	own := m.Node == m.From && e.id.Addr == from
 	if why == "" && m.Incarnation > e.accused {
-		own := m.Node == m.From && e.id.Addr == from
 		if !own && !j.mayAccuse(from) {
 			why = causeRate
 		} else {
@@ -162,10 +165,18 @@ func (j *judge) hearAccusation(m *message, from netip.Addr) cause {
 	if why == "" {
 		e.top = max(e.top, m.Incarnation)
 	}
+	hearsay := why == "" && m.Type == msgDead && !own && living(e.state) && m.Incarnation > e.told && m.Incarnation >= e.alive
+	if hearsay {
+		e.told = m.Incarnation
+	}
 	if why == "" && m.Type == msgDead && m.Node == m.From {
 		e.left = max(e.left, m.Incarnation)
 	}
+	certified := e.id.Addr
 	j.mu.Unlock()
+	if hearsay && id != j.self {
+		j.remind(message{Type: msgDead, Node: m.Node, From: m.From, Incarnation: m.Incarnation}, certified)
+	}
 	if why == "" && id == j.self {
 		j.raised(m.Incarnation)
 	}
