@@ -60,6 +60,27 @@ func needles(secret []byte) [][]byte {
 		fmt.Appendf(nil, "% x", secret[len(secret)-16:]))
 }
 
+// tokenSecret reads the secret out of a token's text.
+func tokenSecret(t *testing.T, text string) []byte {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(text, "dbt1_"))
+	if err != nil {
+		t.Fatalf("the token's text is not what this test reads: %v", err)
+	}
+	return raw[10:42] // behind length and id
+}
+
+// wireGuardSecret reads the key out of its file, of one line of base64.
+func wireGuardSecret(t *testing.T, file []byte) []byte {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
+	raw, err := base64.StdEncoding.DecodeString(lines[len(lines)-1])
+	if err != nil || len(raw) != 32 {
+		t.Fatalf("the key's file is not what this test reads: %v", err)
+	}
+	return raw
+}
+
 // Nobody attacks yet: whoever reads logs, answers, errors, the history or
 // notices must learn no secret from them, and nobody else may open the files.
 func TestAttackReadersFindNoSecrets(t *testing.T) {
@@ -97,8 +118,7 @@ func TestAttackReadersFindNoSecrets(t *testing.T) {
 			keep(name+" "+kind, k.Seed())
 			keep(name+" "+kind+" PKCS8", must(x509.MarshalPKCS8PrivateKey(k))(t))
 		}
-		wg := must(d.WireGuardKey())(t)
-		keep(name+" wireguard", wg[:])
+		keep(name+" wireguard", wireGuardSecret(t, must(os.ReadFile(filepath.Join(dir, "wireguard.key")))(t)))
 	}
 	// Tokens, used, refused and revoked.
 	tokenOf := func(o enroll.TokenOptions) *pki.Token {
@@ -108,11 +128,7 @@ func TestAttackReadersFindNoSecrets(t *testing.T) {
 		fmt.Fprintf(said, "%v %+v %#v %s %q\n", token, token, token, token, fmt.Sprint(*token))
 		w.log.Info("a token", "token", token, "value", *token)
 		keep("token "+token.ID, []byte(text))
-		raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(text, "dbt1_"))
-		if err != nil {
-			t.Fatalf("the token's text is not what this test reads: %v", err)
-		}
-		keep("token secret "+token.ID, raw[10:42]) // behind length and id
+		keep("token secret "+token.ID, tokenSecret(t, text))
 		return token
 	}
 	good := tokenOf(enroll.TokenOptions{})

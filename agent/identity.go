@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -71,6 +72,9 @@ func readIdentity(dir *statedir.Dir, log *slog.Logger) (_ *identity, _ *trust, e
 	id.self = self
 	return &id, t, nil
 }
+
+// Format names the node, for every verb, and hides the keys.
+func (id *identity) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, id.self.Name) }
 
 // sign signs with the identity key.
 func (id *identity) sign(msg []byte) []byte { return ed25519.Sign(id.key, msg) }

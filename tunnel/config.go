@@ -67,7 +67,7 @@ func (c *Config) Equal(o *Config) bool {
 	if c == nil || o == nil {
 		return c == o
 	}
-	return c.PrivateKey == o.PrivateKey && c.ListenPort == o.ListenPort && c.Addr == o.Addr &&
+	return c.PrivateKey.Equal(o.PrivateKey) && c.ListenPort == o.ListenPort && c.Addr == o.Addr &&
 		c.Mesh == o.Mesh && c.Addr6 == o.Addr6 && c.Mesh6 == o.Mesh6 && slices.Equal(c.Routes, o.Routes) &&
 		c.MTU == o.MTU && slices.EqualFunc(c.Peers, o.Peers, Peer.Equal)
 }

@@ -3,9 +3,11 @@ package tunnel
 import (
 	"crypto/ecdh"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 )
 
@@ -49,30 +51,56 @@ func (k Key) Compare(o Key) int {
 }
 
 // PrivateKey is the private WireGuard key of this node. It never leaves the
-// host: String and LogValue redact it.
-type PrivateKey [KeyLen]byte
+// host: whatever prints, logs or encodes it says that it is redacted, and only
+// Base64 and Hex reveal it. Copies share the key.
+type PrivateKey struct {
+	_ [0]func() // pointers are not to be compared: Equal is
+	// Behind two pointers: a crash prints the arguments of functions and what is
+	// left on stacks, and fmt prints unexported fields without asking methods,
+	// and follows one pointer for a wrong verb.
+	secret *secret
+}
+
+type secret struct{ key *[KeyLen]byte }
 
 // NewPrivateKey makes a key from the system's random source.
 func NewPrivateKey() (PrivateKey, error) {
-	var k PrivateKey
-	if _, err := rand.Read(k[:]); err != nil {
-		return k, fmt.Errorf("make wireguard key: %w", err)
+	b := new([KeyLen]byte)
+	if _, err := rand.Read(b[:]); err != nil {
+		return PrivateKey{}, fmt.Errorf("make wireguard key: %w", err)
 	}
 	// Clamping as in RFC 7748, section 5.
-	k[0] &= 248
-	k[31] = k[31]&127 | 64
-	return k, nil
+	b[0] &= 248
+	b[31] = b[31]&127 | 64
+	return PrivateKeyOf(b), nil
 }
+
+// PrivateKeyOf takes over the bytes of a key.
+func PrivateKeyOf(b *[KeyLen]byte) PrivateKey { return PrivateKey{secret: &secret{b}} }
 
 // ParsePrivateKey reads the base64 form that `wg genkey` prints.
 func ParsePrivateKey(s string) (PrivateKey, error) {
-	k, err := ParseKey(s)
-	return PrivateKey(k), err
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("parse wireguard key: %w", err)
+	}
+	if len(b) != KeyLen {
+		return PrivateKey{}, fmt.Errorf("parse wireguard key: %d bytes, want %d", len(b), KeyLen)
+	}
+	return PrivateKeyOf((*[KeyLen]byte)(b)), nil
+}
+
+// bytes are the key's, or zeros.
+func (k PrivateKey) bytes() []byte {
+	if k.secret == nil {
+		return make([]byte, KeyLen)
+	}
+	return k.secret.key[:]
 }
 
 // Public derives the public key.
 func (k PrivateKey) Public() (Key, error) {
-	p, err := ecdh.X25519().NewPrivateKey(k[:])
+	p, err := ecdh.X25519().NewPrivateKey(k.bytes())
 	if err != nil {
 		return Key{}, fmt.Errorf("derive wireguard public key: %w", err)
 	}
@@ -80,19 +108,29 @@ func (k PrivateKey) Public() (Key, error) {
 }
 
 // Base64 reveals the key, for the state directory only.
-func (k PrivateKey) Base64() string { return base64.StdEncoding.EncodeToString(k[:]) }
+func (k PrivateKey) Base64() string { return base64.StdEncoding.EncodeToString(k.bytes()) }
 
 // Hex reveals the key, for the device only.
-func (k PrivateKey) Hex() string { return hex.EncodeToString(k[:]) }
+func (k PrivateKey) Hex() string { return hex.EncodeToString(k.bytes()) }
+
+// Equal reports whether two keys are the same.
+func (k PrivateKey) Equal(o PrivateKey) bool {
+	return subtle.ConstantTimeCompare(k.bytes(), o.bytes()) == 1
+}
 
 // IsZero reports whether the key is absent.
-func (k PrivateKey) IsZero() bool { return k == PrivateKey{} }
+func (k PrivateKey) IsZero() bool { return k.Equal(PrivateKey{}) }
+
+const redacted = "(redacted)"
+
+// Format redacts, for every verb.
+func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String redacts.
-func (k PrivateKey) String() string { return "(redacted)" }
+func (k PrivateKey) String() string { return redacted }
 
-// GoString redacts, so that %#v does too.
-func (k PrivateKey) GoString() string { return "tunnel.PrivateKey(redacted)" }
+// MarshalText redacts, in JSON too.
+func (k PrivateKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // LogValue redacts.
-func (k PrivateKey) LogValue() slog.Value { return slog.StringValue("(redacted)") }
+func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(redacted) }

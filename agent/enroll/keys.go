@@ -3,6 +3,7 @@ package enroll
 import (
 	"crypto/ed25519"
 	"fmt"
+	"io"
 
 	"drawbridge/agent/statedir"
 	"drawbridge/discovery"
@@ -15,6 +16,9 @@ type keys struct {
 	wireGuard tunnel.PrivateKey
 	issuer    ed25519.PrivateKey // gateways
 }
+
+// Format hides the keys, for every verb.
+func (keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "(redacted)") }
 
 // makeKeys makes what a new host needs.
 func makeKeys(role discovery.Role) (keys, error) {

@@ -7,6 +7,8 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
@@ -54,8 +56,11 @@ func NewSigner(cert []byte, key ed25519.PrivateKey) (*Signer, error) {
 // String names the signer and hides the key.
 func (s *Signer) String() string { return s.cert.Subject.CommonName }
 
-// GoString names the signer and hides the key.
-func (s *Signer) GoString() string { return "pki.Signer(" + s.String() + ")" }
+// Format is String, for every verb.
+func (s *Signer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// LogValue is String.
+func (s *Signer) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Cert is the signer's certificate, DER.
 func (s *Signer) Cert() []byte { return s.cert.Raw }

@@ -8,6 +8,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
@@ -415,9 +417,19 @@ func TestCheckPrefix(t *testing.T) {
 
 func TestSignerHidesKey(t *testing.T) {
 	p := newPKI(t, testMesh)
-	for _, s := range []string{p.root.String(), p.root.GoString()} {
+	said := []string{p.root.String()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		said = append(said, fmt.Sprintf(verb, p.root))
+	}
+	for _, s := range said {
 		if !strings.Contains(s, "lab mesh root") || len(s) > 60 {
 			t.Errorf("prints %q", s)
 		}
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "by", p.root)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "by", p.root)
+	if n := strings.Count(log.String(), "lab mesh root"); n != 2 || log.Len() > 300 {
+		t.Errorf("logs %s", log.String())
 	}
 }

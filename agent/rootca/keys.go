@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"drawbridge/agent/history"
@@ -25,6 +26,9 @@ type vault struct {
 	// The keys that are here; nil: not here.
 	key, next, old ed25519.PrivateKey
 }
+
+// Format names the directory, for every verb, and hides the keys.
+func (v vault) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, v.dir.String()) }
 
 func open(dir *statedir.Dir) (vault, error) {
 	v := vault{dir: dir}

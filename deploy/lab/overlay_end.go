@@ -27,12 +27,12 @@ type endPlan struct {
 }
 
 func (p endPlan) config() (tunnel.Config, error) {
-	peer, err := tunnel.PrivateKey(p.Peer).Public()
+	peer, err := tunnel.PrivateKeyOf((*[tunnel.KeyLen]byte)(p.Peer)).Public()
 	if err != nil {
 		return tunnel.Config{}, err
 	}
 	c := tunnel.Config{
-		PrivateKey: tunnel.PrivateKey(p.Private), ListenPort: p.Port, Addr: p.Addr.Addr(), Mesh: p.Addr.Masked(), MTU: p.MTU,
+		PrivateKey: tunnel.PrivateKeyOf((*[tunnel.KeyLen]byte)(p.Private)), ListenPort: p.Port, Addr: p.Addr.Addr(), Mesh: p.Addr.Masked(), MTU: p.MTU,
 		Peers: []tunnel.Peer{{Key: peer, AllowedIPs: []netip.Prefix{netip.PrefixFrom(p.PeerAddr, 32)}}},
 	}
 	if p.Endpoint.IsValid() {

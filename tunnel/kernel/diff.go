@@ -58,7 +58,7 @@ func diff(have *wgtypes.Device, last, next *tunnel.Config) []wgtypes.Config {
 		}
 	}
 	add := wgtypes.Config{ReplacePeers: last == nil}
-	if key := wgtypes.Key(next.PrivateKey); last == nil || have.PrivateKey != key {
+	if key := reveal(next.PrivateKey); last == nil || have.PrivateKey != key {
 		add.PrivateKey = &key
 	}
 	owned := map[netip.Prefix]bool{}
@@ -76,6 +76,12 @@ func diff(have *wgtypes.Device, last, next *tunnel.Config) []wgtypes.Config {
 		}
 	}
 	return steps
+}
+
+// reveal is a private key as the kernel takes it.
+func reveal(k tunnel.PrivateKey) wgtypes.Key {
+	out, _ := wgtypes.ParseKey(k.Base64()) // of the right length, always
+	return out
 }
 
 type differ struct {

@@ -122,7 +122,7 @@ func pfx(ss ...string) (out []netip.Prefix) {
 }
 
 func wished(port uint16, peers ...tunnel.Peer) *tunnel.Config {
-	c := &tunnel.Config{PrivateKey: tunnel.PrivateKey{1}, ListenPort: port, Peers: peers}
+	c := &tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1}), ListenPort: port, Peers: peers}
 	return c.Normalize()
 }
 
@@ -261,7 +261,7 @@ func TestDiffReachesTheWish(t *testing.T) {
 }
 
 func random(r *rand.Rand) *tunnel.Config {
-	c := &tunnel.Config{PrivateKey: tunnel.PrivateKey{byte(r.IntN(2)) + 1}, ListenPort: uint16(r.IntN(2) + 1)}
+	c := &tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{byte(r.IntN(2)) + 1}), ListenPort: uint16(r.IntN(2) + 1)}
 	for k := range byte(5) {
 		if r.IntN(4) > 0 {
 			c.Peers = append(c.Peers, tunnel.Peer{Key: tunnel.Key{k + 1}, Epoch: uint64(r.IntN(8) / 7), Keepalive: time.Duration(r.IntN(2)) * 25 * time.Second})
@@ -286,7 +286,7 @@ func state(m *model) string {
 }
 
 func stateOf(c *tunnel.Config) string {
-	s := fmt.Sprintln(c.ListenPort, wgtypes.Key(c.PrivateKey))
+	s := fmt.Sprintln(c.ListenPort, reveal(c.PrivateKey))
 	for _, p := range c.Peers {
 		s += fmt.Sprintln(wgtypes.Key(p.Key), p.Keepalive, p.AllowedIPs)
 	}

@@ -51,7 +51,7 @@ func TestContract(t *testing.T) {
 
 func key(t *testing.T, n byte) tunnel.Key {
 	t.Helper()
-	k, err := tunnel.PrivateKey{1: n}.Public()
+	k, err := tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: n}).Public()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ var mesh = netip.MustParsePrefix("10.77.0.0/16")
 
 // wish is a config for the overlay address 10.77.0.n with the private key n.
 func wish(n byte, peers ...tunnel.Peer) tunnel.Config {
-	return tunnel.Config{PrivateKey: tunnel.PrivateKey{1: n}, Addr: addr(n), Mesh: mesh, Peers: peers}
+	return tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: n}), Addr: addr(n), Mesh: mesh, Peers: peers}
 }
 
 func addr(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, n}) }
@@ -27,7 +27,7 @@ func at(n byte, port uint16) netip.AddrPort { return netip.AddrPortFrom(addr(n),
 
 func peer(t testing.TB, n byte, endpoint netip.AddrPort, allowed ...netip.Prefix) tunnel.Peer {
 	t.Helper()
-	k, err := tunnel.PrivateKey{1: n}.Public()
+	k, err := tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: n}).Public()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (d *Device) Apply(ctx context.Context, c tunnel.Config) error {
 	if err := d.bind(c.ListenPort); err != nil {
 		return err
 	}
-	if d.cfg != nil && d.cfg.PrivateKey != c.PrivateKey {
+	if d.cfg != nil && !d.cfg.PrivateKey.Equal(c.PrivateKey) {
 		d.peers = map[tunnel.Key]*peer{} // sessions belong to the key
 	}
 	d.setPeers(c.Peers)

@@ -18,7 +18,7 @@ func memory() Pair {
 		Underlay: host,
 		Port: func(t *testing.T, i int) (uint16, func()) {
 			d := u.Device(Options{Host: host(i)})
-			n := &node{t: t, dev: d, cfg: tunnel.Config{PrivateKey: tunnel.PrivateKey{byte(i + 1)}, Mesh: overlay, Addr: overlay.Addr().Next()}}
+			n := &node{t: t, dev: d, cfg: tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{byte(i + 1)}), Mesh: overlay, Addr: overlay.Addr().Next()}}
 			n.apply()
 			return n.status().ListenPort, func() { d.Close() }
 		},

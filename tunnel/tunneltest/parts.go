@@ -108,7 +108,7 @@ func applyTwice(t *testing.T, p Pair) {
 	defer s.Close()
 	ha, hb := a.seen(b).LastHandshake, b.seen(a).LastHandshake
 	port := a.status().ListenPort
-	third, err := tunnel.PrivateKey{3}.Public()
+	third, err := tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{3}).Public()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestContract(t *testing.T) {
 }
 
 func wish() tunnel.Config {
-	return tunnel.Config{PrivateKey: tunnel.PrivateKey{8}, Addr: netip.MustParseAddr("10.77.0.1"), Mesh: netip.MustParsePrefix("10.77.0.0/16")}
+	return tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{8}), Addr: netip.MustParseAddr("10.77.0.1"), Mesh: netip.MustParsePrefix("10.77.0.0/16")}
 }
 
 func TestInterfaceInUse(t *testing.T) {

@@ -90,7 +90,7 @@ func writeDevice(b *strings.Builder, last, next *tunnel.Config) {
 	if last == nil || last.ListenPort != next.ListenPort {
 		fmt.Fprintf(b, "listen_port=%d\n", next.ListenPort)
 	}
-	if last == nil || last.PrivateKey != next.PrivateKey {
+	if last == nil || !last.PrivateKey.Equal(next.PrivateKey) {
 		fmt.Fprintf(b, "private_key=%s\n", next.PrivateKey.Hex())
 	}
 	if last == nil {

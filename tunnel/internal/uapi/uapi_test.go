@@ -22,7 +22,7 @@ func prefixes(ss ...string) (out []netip.Prefix) {
 
 func wish(port uint16, peers ...tunnel.Peer) *tunnel.Config {
 	c := &tunnel.Config{
-		PrivateKey: tunnel.PrivateKey{1}, ListenPort: port,
+		PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1}), ListenPort: port,
 		Addr: netip.MustParseAddr("10.1.0.1"), Mesh: netip.MustParsePrefix("10.1.0.0/16"),
 		Peers: peers,
 	}
@@ -117,7 +117,7 @@ func six(change func(*tunnel.Config)) *tunnel.Config {
 }
 
 func TestCheck(t *testing.T) {
-	own, err := tunnel.PrivateKey{1}.Public()
+	own, err := tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1}).Public()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestCheck(t *testing.T) {
 		{"route in the mesh", six(func(c *tunnel.Config) { c.Routes = prefixes("10.1.9.0/24") }), "overlaps the mesh"},
 		{"route in the IPv6 mesh", six(func(c *tunnel.Config) { c.Routes = prefixes("fd77::/32") }), "overlaps the mesh"},
 		{"odd MTU of a peer", six(func(c *tunnel.Config) { c.Peers = []tunnel.Peer{{Key: key(1), MTU: 99}} }), "MTU 99"},
-		{"address outside", &tunnel.Config{PrivateKey: tunnel.PrivateKey{1}, Addr: netip.MustParseAddr("10.2.0.1"), Mesh: netip.MustParsePrefix("10.1.0.0/16")}, "outside the mesh"},
+		{"address outside", &tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1}), Addr: netip.MustParseAddr("10.2.0.1"), Mesh: netip.MustParsePrefix("10.1.0.0/16")}, "outside the mesh"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
