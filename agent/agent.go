@@ -61,6 +61,7 @@ type Agent struct {
 	server   *enroll.Server // of enrolment; nil on servers
 	streams  streams
 	leaving  context.CancelFunc // ends Run when the node has left for good
+	pace     wardenPace
 	journal  api.Journal
 	outcomes outcomes
 }
@@ -71,7 +72,7 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{opts: o, set: o.Settings, log: o.Logger}
+	a := &Agent{opts: o, set: o.Settings, log: o.Logger, pace: wardenPace{collectEvery, instancesGap}}
 	var err error
 	if a.dir, err = statedir.Open(o.StateDir); err != nil {
 		return nil, err
@@ -106,6 +107,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+
+	watch := newClock(a.dir, a.trust, a.log.With("room", "clock"))
 
 	// The tunnel first: everything else speaks through it.
 	if a.tunnel, err = choose(a.set.Backend, a.set.Interface, a.id.node.Prefix, a.mesh6(), a.forwards(), a.log); err != nil {
@@ -240,6 +243,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	g.start(ctx, checker)
 	g.start(ctx, named{"history", a.trust.scribe})
 	g.start(ctx, a.trust)
+	g.start(ctx, watch)
 	g.start(ctx, renewal{a})
 	g.start(ctx, greeter{a})
 	for _, t := range listeners {

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,6 +45,23 @@ func TestAgentReturnsFromDisk(t *testing.T) {
 	gpu.until(t, "gateway remembered", func(st api.Status) bool { return len(st.Members) == 2 })
 	gw.start(t)
 	gw.until(t, "site up", verdictOf("idc", "up"))
+}
+
+// TestGatewayTakesInAnew: a gateway that was killed before it had written down
+// who just joined, or lost its records, knows its members again.
+func TestGatewayTakesInAnew(t *testing.T) {
+	t.Parallel()
+	gw, gpu, stopGateway := mesh(t)
+	gpu.start(t)
+	gw.until(t, "gpu-1 alive", memberIs("gpu-1", "alive"))
+	stopGateway()
+	if err := os.Remove(filepath.Join(gw.dir, "peers.bin")); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	gw.start(t)
+	gw.until(t, "gpu-1 alive again", memberIs("gpu-1", "alive"))
+	t.Logf("known again after %s", time.Since(at).Round(100*time.Millisecond))
 }
 
 // TestAgentNamesItsTrouble: each refusal at the start says cause and next step.

@@ -230,7 +230,7 @@ func TestAttackStateOfWrongClock(t *testing.T) {
 		code  string // of the finding
 	}{
 		{"long over", 0, "certificate-expired"},
-		{"not yet valid", 40 * 365 * 24 * time.Hour, ""},
+		{"not yet valid", 40 * 365 * 24 * time.Hour, "certificate-not-yet-valid"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			gw := newHost(t, "gw-a")

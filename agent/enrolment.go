@@ -111,6 +111,7 @@ func (a *Agent) enrolmentOptions() enroll.Options {
 				a.log.Error("new node not introduced", "err", err)
 			}
 		},
+		Greeted: a.greeted,
 		Named: func(name string) []discovery.Identity {
 			var out []discovery.Identity
 			for _, m := range a.gossip.Members() {
@@ -154,6 +155,20 @@ func (a *Agent) enrolmentOptions() enroll.Options {
 		})
 	}
 	return o
+}
+
+// greeted takes in a member that is not known here: the records on disk are
+// some seconds old after a crash, and may be lost. Then nobody who has no other
+// gateway could be heard again, since there is no tunnel to be heard through.
+func (a *Agent) greeted(id discovery.NodeID, chain [][]byte) {
+	if _, known := a.member(id); known {
+		return
+	}
+	if err := a.gossip.Introduce(chain); err != nil {
+		a.log.Debug("member that greeted not taken in", "node", id, "err", err)
+		return
+	}
+	a.log.Info("member taken in anew: it greeted", "node", id)
 }
 
 // alive: gossip or a recent pulse says that the node is there.

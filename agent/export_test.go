@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"time"
+
 	"drawbridge/agent/decide"
 	"drawbridge/agent/pki"
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 // Plan is the wish that holds now; nil before the first.
@@ -19,3 +22,10 @@ func (a *Agent) Self() discovery.Identity { return a.id.self }
 
 // Roll is what the agent was told by notices.
 func (a *Agent) Roll() *pki.Roll { return a.trust.roll }
+
+// Hurry makes a gateway look for nodes that have gone, and ask EC2, this often.
+// It is for before Run.
+func (a *Agent) Hurry(every time.Duration) { a.pace = wardenPace{every, every} }
+
+// Device is the agent's tunnel; nil before Run made it.
+func (a *Agent) Device() tunnel.Device { return a.tunnel.device }

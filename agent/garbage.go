@@ -16,9 +16,16 @@ import (
 type warden struct {
 	a         *Agent
 	instances *awsid.Instances // nil: AWS is not asked
-	asked     time.Time        // when AWS was asked last
-	exist     map[string]bool  // instances that EC2 has shown to this process
+	pace      wardenPace
+	asked     time.Time       // when AWS was asked last
+	exist     map[string]bool // instances that EC2 has shown to this process
 	started   time.Time
+}
+
+// wardenPace is how often the warden looks. Tests set another than the usual.
+type wardenPace struct {
+	collect   time.Duration
+	instances time.Duration // between questions to EC2
 }
 
 const (
@@ -37,7 +44,7 @@ const (
 
 // warden makes the gateway's watch; EC2 is asked only where AWS is configured.
 func (a *Agent) warden(ctx context.Context) *warden {
-	w := &warden{a: a, exist: map[string]bool{}}
+	w := &warden{a: a, pace: a.pace, exist: map[string]bool{}}
 	if len(a.set.Enrolment.AWS) > 0 {
 		var err error
 		if w.instances, err = awsid.NewInstances(ctx, awsid.InstancesOptions{Region: a.set.AWS.Region, EndpointURL: a.set.AWS.EndpointURL}); err != nil {
@@ -62,7 +69,7 @@ func (w *warden) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		w.clones()
-		if time.Since(collected) >= collectEvery {
+		if time.Since(collected) >= w.pace.collect {
 			collected = time.Now()
 			w.collect(ctx)
 		}
@@ -157,7 +164,7 @@ func (w *warden) gone(m discovery.Member, all []discovery.Member) bool {
 // that cannot be had says nothing, and an instance that EC2 never showed us
 // may be of another account or region.
 func (w *warden) terminated(ctx context.Context, list []enroll.Transient, members []discovery.Member) {
-	if w.instances == nil || time.Since(w.asked) < instancesGap {
+	if w.instances == nil || time.Since(w.asked) < w.pace.instances {
 		return
 	}
 	byInstance := map[string]discovery.Member{}

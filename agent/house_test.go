@@ -82,6 +82,12 @@ func (h host) startWith(t *testing.T, change func(*config.Settings)) (stop func(
 // run is startWith for who wants to look inside.
 func (h host) run(t *testing.T, log *slog.Logger, change func(*config.Settings)) (a *agent.Agent, stop func()) {
 	t.Helper()
+	return h.runPrepared(t, log, change, nil)
+}
+
+// runPrepared is run with a last change to the agent before it runs.
+func (h host) runPrepared(t *testing.T, log *slog.Logger, change func(*config.Settings), prepare func(*agent.Agent)) (a *agent.Agent, stop func()) {
+	t.Helper()
 	s := config.Default()
 	s.Backend, s.ListenPort, s.Socket = tunnel.Netstack, h.port, h.socket()
 	s.Timing.StartGrace = 8 * time.Second // so that nobody waits half a minute
@@ -91,6 +97,9 @@ func (h host) run(t *testing.T, log *slog.Logger, change func(*config.Settings))
 	a, err := agent.New(agent.Options{Settings: s, StateDir: h.dir, Version: "test", Logger: log})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(a)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

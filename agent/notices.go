@@ -167,7 +167,7 @@ func (a *Agent) lifetime(chain [][]byte) {
 	if err != nil {
 		return
 	}
-	a.trust.set(func(f *discovery.Trust) { f.Life = to.Sub(from) })
+	a.trust.set(func(f *discovery.Trust) { f.Begins, f.Life = from.Add(-pki.Backdate), to.Sub(from) })
 	a.world.Expires(to)
 	if id, _, _ := a.trust.roll.Verify(chain, time.Now()); id.ID == a.id.self.ID { // also when it is over
 		a.world.Subnets(id.Subnets)

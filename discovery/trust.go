@@ -12,6 +12,7 @@ type Trust struct {
 	Gone  []Gone  // revoked lately, sorted by node
 
 	Revoked    string        // this node itself was revoked: the reason; "" it was not
+	Begins     time.Time     // the own certificate is valid from then on; zero: not known
 	Life       time.Duration // of the own certificate; 0: not known
 	RenewErr   string        // why the last renewal failed; "": it did not
 	RenewSince time.Time     // first of the failed renewals since the last good one
@@ -20,6 +21,7 @@ type Trust struct {
 	Skew     time.Duration // own clock minus a gateway's
 	SkewWith string        // the gateway's name; "": never compared
 	SkewAt   time.Time     // of the comparison
+	ClockWas time.Time     // the latest that the own clock has shown, if it was set back since; zero: it was not
 
 	Behind []string // nodes that do not yet trust the newest roots, sorted by name
 }

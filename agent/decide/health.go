@@ -95,9 +95,16 @@ func (c *scene) healthGateways() {
 		return
 	}
 	heard := false
+	var silent []string
 	for _, i := range c.gates {
-		heard = heard || c.living(i)
+		if c.living(i) {
+			heard = true
+			continue
+		}
+		silent = append(silent, name(c.mates[i].ID, c.mates[i].Name))
 	}
+	slices.Sort(silent)
+	c.healthSetBack(silent, !heard)
 	if !heard {
 		c.report("no-gateway", Broken, name(c.s.Self.ID, c.s.Self.Name), "check this host's uplink, then the gateways' public addresses and UDP port",
 			"no gateway answers this node")

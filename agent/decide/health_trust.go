@@ -17,11 +17,6 @@ const (
 
 	issuerWarn  = 90 * 24 * time.Hour // issuing certificates renew half a year before
 	issuerError = 30 * 24 * time.Hour
-
-	// Certificates are backdated five minutes; a larger difference between
-	// clocks makes a fresh one look not yet valid.
-	skewWarn  = 30 * time.Second
-	skewError = 5 * time.Minute
 )
 
 // healthTrust lists what certificates, clocks and quarantine have to say.
@@ -63,6 +58,8 @@ func (c *scene) healthCertificate() {
 	left := end.Sub(c.now)
 	switch {
 	case end.IsZero():
+	case c.now.Before(t.Begins):
+		c.healthNotYet()
 	case left <= 0:
 		c.report("certificate-expired", Broken, me, next,
 			"certificate ended on %s; traffic goes on, nodes that do not know this one refuse it from %s%s", minute(end), minute(end.Add(Grace)), why)
@@ -83,29 +80,6 @@ func (c *scene) healthCertificate() {
 		c.report("issuer-expiring", sev, me, "bring the root key to a gateway, or carry a request to it: drawbridge root requests",
 			"this gateway's issuing certificate ends on %s: after that it enrols and renews nobody", minute(t.IssuerEnds))
 	}
-}
-
-// healthClock names a wrong clock. WireGuard refuses handshakes that are dated
-// before the last one it took (whitepaper, section 5.4.2), so a clock that was
-// set back keeps a node out for as long as it was set back.
-func (c *scene) healthClock() {
-	t := &c.s.Trust
-	skew, word := t.Skew, "ahead of"
-	if skew < 0 {
-		skew, word = -skew, "behind"
-	}
-	if t.SkewWith == "" || skew < skewWarn {
-		return
-	}
-	sev, more := Warning, ""
-	if skew >= skewError {
-		sev, more = Broken, ": certificates seem not valid to one of the two"
-		if t.Skew < 0 {
-			more = ": gateways refuse WireGuard handshakes dated before the last one they took"
-		}
-	}
-	c.report("clock-skew", sev, name(c.s.Self.ID, c.s.Self.Name), "set the clock that is wrong (timedatectl set-ntp true), then restart the agent",
-		"this host's clock is %s %s that of %s%s", skew.Round(time.Second), word, t.SkewWith, more)
 }
 
 // healthPeers tells of others: certificates that ended, and names that two have.

@@ -46,7 +46,10 @@ type actor struct {
 	paused   bool
 	woke     time.Time // end of the last pause
 	sendErr  time.Time
-	lateSeen bool // membership is kept unsettled
+	clockWas time.Time     // its clock was set back from
+	skew     time.Duration // its clock minus that of gw-a; 0: never compared
+	begins   time.Time     // its certificate; zero: not known
+	lateSeen bool          // membership is kept unsettled
 	mem      Memory
 	plan     *Plan
 	obs      map[string]*discovery.Observation
@@ -421,6 +424,10 @@ func (g *stage) snapshot(a *actor) *Snapshot {
 	}
 	s.Device, s.Resolved = g.device(a), g.resolved
 	s.Sight.Started, s.Sight.At, s.Sight.Paused = a.since, g.now, a.woke
+	s.Trust.ClockWas, s.Trust.Begins = a.clockWas, a.begins
+	if a.skew != 0 {
+		s.Trust.Skew, s.Trust.SkewWith, s.Trust.SkewAt = a.skew, "gw-a", g.now
+	}
 	if len(g.doors) > 0 && a.Role == discovery.RoleServer {
 		g.carried(a, s)
 	}

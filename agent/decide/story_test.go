@@ -34,6 +34,8 @@ import (
 //	kill node=N; start node=N [forget]    the agent dies and starts; forget loses its memory
 //	pause node=N; resume node=N           its process stands still
 //	revoke node=N; quarantine node=N; release node=N    a gateway says so, and all heard it
+//	clock node=N [back=D] [skew=D]        its clock was set back, or differs from gw-a's
+//	certificate node=N begins=D    its certificate begins so long from now
 //	aws unreadable | readable | readonly | writable [node=N]
 //	group G healthy=N/M; freeze G healthy=N; thaw G     what the load balancer's checks say
 //	weights RULE GROUP=N ...   somebody edits the weights by hand
@@ -112,6 +114,16 @@ func (st *story) do(t *testing.T, d *datadriven.TestData) string {
 		a := g.actor(arg(d, "node"))
 		a.paused = d.Cmd == "pause"
 		a.woke = g.now
+	case "clock":
+		a := g.actor(arg(d, "node"))
+		if d.HasArg("back") {
+			a.clockWas = g.now.Add(dur(t, arg(d, "back")))
+		}
+		if d.HasArg("skew") {
+			a.skew = dur(t, arg(d, "skew"))
+		}
+	case "certificate":
+		g.actor(arg(d, "node")).begins = g.now.Add(dur(t, arg(d, "begins")))
 	case "aws":
 		st.cloud(d)
 	case "group", "freeze", "thaw":

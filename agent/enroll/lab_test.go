@@ -34,6 +34,7 @@ type lab struct {
 
 	mu         sync.Mutex // guards the fields below
 	introduced [][][]byte
+	greeted    []discovery.NodeID
 	log        bytes.Buffer
 	mesh       []discovery.Identity // what the mesh knows of, beside the ledger
 	living     map[discovery.NodeID]bool
@@ -97,6 +98,13 @@ func (l *lab) open(t testing.TB, change ...func(*Options)) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.introduced = append(l.introduced, chain)
+		},
+		Greeted: func(id discovery.NodeID, chain [][]byte) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if who, _, err := l.roll.Verify(chain, time.Now()); err == nil && who.ID == id {
+				l.greeted = append(l.greeted, id)
+			}
 		},
 		Named: func(name string) []discovery.Identity {
 			l.mu.Lock()

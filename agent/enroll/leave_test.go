@@ -127,6 +127,14 @@ func TestHello(t *testing.T) {
 		t.Errorf("at home: %+v", got)
 	}
 	b.dir.Interrupt(nil)
+	greeted := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.greeted)
+	}
+	if n := greeted(); n != 6 || b.greeted[0] != res.ID {
+		t.Errorf("told of %d greetings, want 6 of %s", n, res.ID)
+	}
 	l.say(t, quarantine(res.ID, 1), b)
 	if got := hello(t, 0, b); got.Standing != StandingQuarantined {
 		t.Errorf("quarantined: %+v", got)
@@ -134,5 +142,8 @@ func TestHello(t *testing.T) {
 	l.revoke(t, res.ID, b)
 	if got := hello(t, 0, b); got.Standing != StandingRevoked {
 		t.Errorf("revoked: %+v", got)
+	}
+	if n := greeted(); n != 6 {
+		t.Errorf("told of %d greetings: one of who is out or apart", n)
 	}
 }

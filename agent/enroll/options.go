@@ -32,6 +32,9 @@ type Options struct {
 	// Introduce tells the mesh of a new certificate: the chain, without root.
 	// It is called before the answer goes out.
 	Introduce func(chain [][]byte)
+	// Greeted is told of a member that greets and stands well, with its chain
+	// without root: a gateway may have lost what it knew of it. Before the answer.
+	Greeted func(id discovery.NodeID, chain [][]byte)
 
 	// Named are the nodes of the mesh that have the name and did not leave, as
 	// far as is known here; this gateway itself knows only those that joined

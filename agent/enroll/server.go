@@ -95,7 +95,7 @@ func (s *Server) decide(ctx context.Context, c *call) (answer, *Error) {
 		return answer{}, bad
 	}
 	if c.Kind == kindHello {
-		return answer{Code: CodeOK, Standing: t.standing(c)}, nil
+		return answer{Code: CodeOK, Standing: s.greeted(t, c)}, nil
 	}
 	if skew := c.Time.Sub(c.now); skew > maxSkew || skew < -maxSkew {
 		return answer{}, refuse(CodeClockSkew, "the clocks differ by more than %s", maxSkew)

@@ -31,6 +31,15 @@ func (t trust) standing(c *call) Standing {
 	return StandingOK
 }
 
+// greeted answers a hello, and tells of who stands well.
+func (s *Server) greeted(t trust, c *call) Standing {
+	is := t.standing(c)
+	if is == StandingOK && s.opts.Greeted != nil {
+		s.opts.Greeted(c.id, c.Chain)
+	}
+	return is
+}
+
 // Greeting is the answer to a hello.
 type Greeting struct {
 	Gateway  string        // its name

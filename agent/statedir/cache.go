@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"drawbridge/discovery"
 )
@@ -140,3 +141,14 @@ func (d *Dir) Memory() ([]byte, error) { return d.read(fileMemory) }
 
 // SetMemory keeps the brain's memory.
 func (d *Dir) SetMemory(b []byte) error { return d.write(fileMemory, b) }
+
+// LatestTime reads the latest time that this host's clock has shown. A damaged
+// file is an error that matches [ErrCorrupt]; a caller may go on with none.
+func (d *Dir) LatestTime() (time.Time, error) {
+	var at time.Time
+	err := d.readJSON(fileClock, &at)
+	return at, err
+}
+
+// SetLatestTime keeps the latest time that this host's clock has shown.
+func (d *Dir) SetLatestTime(at time.Time) error { return d.writeJSON(fileClock, at.UTC().Round(0)) }

@@ -195,7 +195,7 @@ func (d *Dir) Abandon() error {
 	for _, name := range []string{
 		fileIdentity, fileWireGuard, fileChain, fileRoots, fileIssuerKey, fileIssuer, fileRenewer,
 		fileRootKey, fileNextRootKey, fileOldRootKey, fileAllocations, filePeers, fileNotices,
-		fileEndpoints, fileMemory, fileDoors, fileUnfinished,
+		fileEndpoints, fileMemory, fileDoors, fileClock, fileUnfinished,
 	} {
 		errs = append(errs, d.remove(name))
 	}

@@ -1,7 +1,7 @@
 // Package statedir keeps what a node must remember over a restart: its keys
 // and certificates, who it is, and, on a gateway, tokens and the ledger of
 // addresses given away; further the caches that make a restart quick (signed
-// peer records, endpoints, the brain's memory).
+// peer records, endpoints, the brain's memory, the latest time of the clock).
 //
 // It promises that a file is either the old one or the new one, never half of
 // each (temporary file, fsync, rename, fsync of the directory); that every

@@ -34,6 +34,7 @@ const (
 	fileEndpoints   = "endpoints.json"
 	fileMemory      = "memory.bin"
 	fileDoors       = "doors.json"
+	fileClock       = "clock.json"
 	fileUnfinished  = "unfinished.mark"
 	dirTokens       = "tokens"
 	dirPending      = "pending"
@@ -88,7 +89,7 @@ func limitOf(name string) int {
 // nextStep says what a person can do about a damaged file.
 func nextStep(name string) string {
 	switch name {
-	case filePeers, fileEndpoints, fileMemory, fileDoors:
+	case filePeers, fileEndpoints, fileMemory, fileDoors, fileClock:
 		return "it is a cache: delete it, it will be written anew"
 	case fileNotices:
 		return "restore it from a backup, or delete it: the other nodes tell it again, and until then this one does not know who was revoked"

@@ -78,7 +78,7 @@ type item struct {
 
 func items(t *testing.T) []item {
 	t.Helper()
-	wg := tunnel.PrivateKey(bytes.Repeat([]byte{9}, 32))
+	wg := tunnel.PrivateKeyOf((*[tunnel.KeyLen]byte)(bytes.Repeat([]byte{9}, tunnel.KeyLen)))
 	certs := [][]byte{{1, 2, 3}, {4, 5}, {6}}
 	eps := []discovery.Endpoint{{Node: "aa", Addr: netip.MustParseAddrPort("203.0.113.9:51820")}, {Node: "bb", Addr: netip.MustParseAddrPort("198.51.100.1:1")}}
 	key := func(f func(*Dir) (ed25519.PrivateKey, error)) func(*Dir) (any, error) {
@@ -104,6 +104,7 @@ func items(t *testing.T) []item {
 		{fileEndpoints, func(d *Dir) error { return d.SetEndpoints(eps) }, func(d *Dir) (any, error) { return d.Endpoints() }, eps},
 		{fileDoors, func(d *Dir) error { return d.SetDoors([]netip.AddrPort{eps[0].Addr}) }, func(d *Dir) (any, error) { return d.Doors() }, []netip.AddrPort{eps[0].Addr}},
 		{fileMemory, func(d *Dir) error { return d.SetMemory([]byte("memory")) }, func(d *Dir) (any, error) { return d.Memory() }, []byte("memory")},
+		{fileClock, func(d *Dir) error { return d.SetLatestTime(testTime) }, func(d *Dir) (any, error) { return d.LatestTime() }, testTime},
 	}
 }
 

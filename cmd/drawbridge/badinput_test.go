@@ -133,13 +133,21 @@ func (s *said) String() string {
 // answers on its socket.
 func runAgent(t *testing.T, dir string) *said {
 	t.Helper()
+	_, errs := runConfigured(t, dir)
+	return errs
+}
+
+// runConfigured is runAgent with more lines of configuration. It returns the
+// agent's socket too.
+func runConfigured(t *testing.T, dir string, lines ...string) (sock string, errs *said) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	var errs said
-	sock := filepath.Join(t.TempDir(), "a.sock")
-	file := configFile(t, "socket: "+sock)
+	errs = new(said)
+	sock = filepath.Join(t.TempDir(), "a.sock")
+	file := configFile(t, append(lines, "socket: "+sock)...)
 	done := make(chan int, 1)
 	go func() {
-		done <- execute(ctx, []string{"agent", "--config", file, "--state-dir", dir}, new(bytes.Buffer), &errs)
+		done <- execute(ctx, []string{"agent", "--config", file, "--state-dir", dir}, new(bytes.Buffer), errs)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -149,7 +157,7 @@ func runAgent(t *testing.T, dir string) *said {
 	})
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		if code, _, _ := call(t, "status", "--check", "live", "--socket", sock); code == exitOK {
-			return &errs
+			return sock, errs
 		}
 		select {
 		case code := <-done:
@@ -159,7 +167,7 @@ func runAgent(t *testing.T, dir string) *said {
 		}
 	}
 	t.Fatalf("the agent does not answer\n%s", errs.String())
-	return nil
+	return "", nil
 }
 
 // startAgent runs an agent that must refuse to start.

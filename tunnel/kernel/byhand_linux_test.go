@@ -2,7 +2,6 @@ package kernel_test
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +37,7 @@ func newSetup(t *testing.T, name string) *setup {
 // ours makes the tunnel by the backend.
 func ours(t *testing.T) *setup {
 	x := newSetup(t, "kernel backend")
-	keys := [2]tunnel.PrivateKey{{1: 1}, {1: 2}}
+	keys := [2]tunnel.PrivateKey{tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: 1}), tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: 2})}
 	for i, s := range x.s {
 		d := nstest.Device{Device: kernel.New(kernel.Options{}), In: s}
 		t.Cleanup(func() { d.Close() })
@@ -59,14 +58,14 @@ func ours(t *testing.T) *setup {
 // byHand makes the same by `ip` and `wg`, as their manuals say.
 func byHand(t *testing.T) *setup {
 	x := newSetup(t, "wg and ip by hand")
-	keys := [2]tunnel.PrivateKey{{1: 3}, {1: 4}}
+	keys := [2]tunnel.PrivateKey{tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: 3}), tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{1: 4})}
 	for i, s := range x.s {
 		k, err := keys[1-i].Public()
 		if err != nil {
 			t.Fatal(err)
 		}
 		file := filepath.Join(t.TempDir(), "key")
-		if err := os.WriteFile(file, []byte(base64.StdEncoding.EncodeToString(keys[i][:])), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(keys[i].Base64()), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, line := range []string{

@@ -69,7 +69,7 @@ func prefixes(ss ...string) (out []netip.Prefix) {
 func wish(t *testing.T) tunnel.Config {
 	t.Helper()
 	return tunnel.Config{
-		PrivateKey: tunnel.PrivateKey{8}, Addr: netip.MustParseAddr("10.77.0.1"), Mesh: netip.MustParsePrefix("10.77.0.0/16"),
+		PrivateKey: tunnel.PrivateKeyOf(&[tunnel.KeyLen]byte{8}), Addr: netip.MustParseAddr("10.77.0.1"), Mesh: netip.MustParsePrefix("10.77.0.0/16"),
 		Peers: []tunnel.Peer{
 			{Key: key(t, 1), AllowedIPs: prefixes("10.77.0.2/32", "10.77.0.9/32"), Endpoint: netip.MustParseAddrPort("127.0.0.1:9")},
 			{Key: key(t, 2), AllowedIPs: prefixes("10.77.0.3/32"), Endpoint: netip.MustParseAddrPort("127.0.0.1:9"), Keepalive: 25 * time.Second},
