@@ -33,8 +33,8 @@ test-kernel: ## the kernel backend on Debian's own kernel, booted in qemu
 	@mkdir -p bin
 	CGO_ENABLED=0 go test -c -trimpath -o bin/kernel.test ./tunnel/kernel
 	CGO_ENABLED=0 go test -c -trimpath -o bin/command.test ./cmd/drawbridge
-	$(BOOT) -t 300 -e DRAWBRIDGE_KERNEL=must bin/kernel.test -test.v -test.run '^Test[^D]'
-	$(BOOT) -t 120 -e DRAWBRIDGE_KERNEL=must bin/command.test -test.v -test.run '^TestCleanup'
+	$(BOOT) -t 400 -e DRAWBRIDGE_KERNEL=must bin/kernel.test -test.v -test.run '^Test[^D]'
+	$(BOOT) -t 200 -e DRAWBRIDGE_KERNEL=must bin/command.test -test.v -test.run '^Test(Cleanup|Auto)'
 
 .PHONY: bench-kernel
 bench-kernel: ## the kernel backend beside wg and ip by hand, in qemu

@@ -253,6 +253,49 @@ func cleanupAfterKill(t *testing.T, backend string) {
 	}
 }
 
+// TestAutoSaysWhy: the best backend that works, with the reason against each
+// better one; and one that needs nothing clears what one of another backend
+// left when it was killed.
+func TestAutoSaysWhy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to have another network")
+	}
+	for _, c := range []struct{ wish, want string }{
+		{"auto", map[bool]string{true: "kernel (the kernel's WireGuard works here)", false: "not the kernel: this kernel has no WireGuard"}[os.Getenv("DRAWBRIDGE_KERNEL") != ""]},
+		{"netstack", "netstack (configured)"},
+	} {
+		t.Run(c.wish, func(t *testing.T) {
+			a := newApartment(t)
+			a.furnish(t)
+			before := a.network(t)
+			if c.wish == "netstack" {
+				a.do(t, func() error {
+					return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "drawbridge0"}, Mode: netlink.TUNTAP_MODE_TUN})
+				})
+			}
+			dir, port := newMesh(t)
+			sock := filepath.Join(t.TempDir(), "a.sock")
+			file := writeFile(t, fmt.Sprintf("version: 1\nbackend: %s\nlisten_port: %d\nsocket: %s\n", c.wish, port, sock))
+			var out said
+			agent := a.start(t, &out, "agent --config "+file+" --state-dir "+dir)
+			defer func() { _ = agent.Process.Kill(); _ = agent.Wait() }()
+			said := ""
+			for end := time.Now().Add(15 * time.Second); !strings.Contains(said, "backend ") && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+				_, said, _ = call(t, "status", "--socket", sock)
+			}
+			if os.Getenv("DRAWBRIDGE_KERNEL") == "" && strings.Contains(said, "kernel's WireGuard works here") {
+				t.Skip("this kernel has WireGuard")
+			}
+			if !strings.Contains(said, c.want) {
+				t.Errorf("status says\n%s\nwant %q", said, c.want)
+			}
+			if c.wish == "netstack" && !slices.Equal(before, a.network(t)) {
+				t.Errorf("the left-over stays: %v", a.network(t))
+			}
+		})
+	}
+}
+
 // TestCleanupRefusesWhatIsNotOurs: an interface of this name that no agent made.
 func TestCleanupRefusesWhatIsNotOurs(t *testing.T) {
 	if os.Geteuid() != 0 {

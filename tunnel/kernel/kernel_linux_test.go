@@ -264,7 +264,7 @@ func TestAddressAlwaysHasAnOwner(t *testing.T) {
 	}()
 	w := wish(t)
 	one, two := w.Peers[0].AllowedIPs, w.Peers[1].AllowedIPs
-	for i := range 90 {
+	for i := range 45 {
 		switch i % 3 {
 		case 0: // the peer's other address goes
 			w.Peers[0].AllowedIPs = one[1:]
