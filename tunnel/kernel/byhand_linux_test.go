@@ -147,7 +147,7 @@ func (x *setup) ping(t *testing.T, to net.Addr) float64 {
 }
 
 func (x *setup) stream(t *testing.T, l net.Listener) float64 {
-	const lasts = 2 * time.Second
+	const lasts = time.Second
 	c := x.dial(t, l.Addr())
 	defer c.Close()
 	far, err := l.Accept()
@@ -185,7 +185,7 @@ func TestBesideByHand(t *testing.T) {
 		t.Skip("make bench-kernel runs it")
 	}
 	need(t)
-	const rounds = 7
+	const rounds = 15
 	a, b := ours(t), byHand(t)
 	for i := range rounds {
 		order := []*setup{a, b}
