@@ -17,6 +17,9 @@ func (a *Agent) Plan() *decide.Plan {
 	return a.brain.plan.Load()
 }
 
+// Members are the nodes that the agent knows.
+func (a *Agent) Members() []discovery.Member { return a.gossip.Members() }
+
 // Self is who the agent is.
 func (a *Agent) Self() discovery.Identity { return a.id.self }
 

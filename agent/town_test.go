@@ -21,6 +21,7 @@ import (
 	"drawbridge/agent/history"
 	"drawbridge/agent/pki"
 	"drawbridge/discovery"
+	"drawbridge/tunnel"
 )
 
 // TestMain lets more stories run at once than there are cores: they mostly wait.
@@ -177,7 +178,8 @@ func not(ok func(api.Status) bool) func(api.Status) bool {
 }
 
 // peers tells who may use which overlay addresses. Which of the gateways relays
-// for the servers may change at any time, so that is told of both together.
+// for the servers, and whether a server is a neighbour instead, may change at any
+// time, so that is told of all together, unless a server may use another's.
 func (c *citizen) peers() string {
 	p := c.Plan()
 	if p == nil {
@@ -190,9 +192,20 @@ func (c *citizen) peers() string {
 			gateways[pki.FirstAddr(block)] = true
 		}
 	}
+	owner := map[netip.Addr]tunnel.Key{}
+	for _, m := range c.Members() {
+		owner[m.Addr] = m.WireGuard
+	}
 	var out, relayed []string
 	for _, q := range p.Peers {
-		own := q.AllowedIPs
+		own := slices.DeleteFunc(slices.Clone(q.AllowedIPs), func(x netip.Prefix) bool { return x.Addr().Is6() }) // follows the others
+		if len(own) == 0 {
+			continue // a neighbour that is only tried
+		}
+		if len(own) == 1 && !gateways[own[0].Addr()] && owner[own[0].Addr()] == q.Key {
+			relayed = append(relayed, own[0].String())
+			continue
+		}
 		if i := slices.IndexFunc(own, func(x netip.Prefix) bool { return x.IsSingleIP() && gateways[x.Addr()] }); i >= 0 {
 			for k, x := range own {
 				if k != i {
