@@ -98,6 +98,7 @@ func TestAttackRevokedReturns(t *testing.T) {
 // node lives; both gateways must set the identity apart and publish none of it
 // within 30 s, until a person releases it.
 func TestAttackClone(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	w := newTown(t, 2, 0, f.settings)
 	a, b := w.gateways[0], w.gateways[1]

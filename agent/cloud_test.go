@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,9 +35,6 @@ var (
 
 func newFarm(t *testing.T) *farm {
 	t.Helper()
-	awsEnvironment(t)
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "example")
 	f := &farm{Cloud: cloudtest.New(cloudtest.Options{})}
 	var err error
 	if f.seeded, err = f.Seed(cloudtest.Layout{Groups: []cloudtest.GroupLayout{
@@ -56,21 +52,6 @@ func newFarm(t *testing.T) *farm {
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
 	return f
-}
-
-// awsEnvironment takes away whatever the SDK could find on this host.
-func awsEnvironment(t *testing.T) {
-	t.Helper()
-	none := filepath.Join(t.TempDir(), "none")
-	for _, name := range []string{
-		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
-		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL",
-	} {
-		t.Setenv(name, "")
-	}
-	t.Setenv("AWS_CONFIG_FILE", none)
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", none)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }
 
 // settings make a gateway keep the farm's rule.
@@ -165,6 +146,7 @@ var awsFaults = []struct {
 // TestCloudUnknownMovesNothing: whatever AWS answers that is no answer, the
 // agent says so and keeps the weights; when AWS is back, so is the agent.
 func TestCloudUnknownMovesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	gw, gpu, stopGateway := mesh(t)
 	stopGateway()
@@ -223,6 +205,7 @@ func TestCloudUnknownMovesNothing(t *testing.T) {
 // TestCloudUnknownVerdictMovesNothing: a gateway that has just begun cannot
 // tell a dark site from its own youth, and leaves the weights until it can.
 func TestCloudUnknownVerdictMovesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	gw, gpu, stopGateway := mesh(t)
 	stop := gpu.start(t, chat)
