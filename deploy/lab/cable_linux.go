@@ -2,8 +2,10 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +26,20 @@ func newCable() (ground, error) {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
+}
+
+// congestion sets how a socket's TCP shares the path.
+func congestion(algorithm string) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var errno error
+		err := c.Control(func(fd uintptr) {
+			errno = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, algorithm)
+		})
+		if err = errors.Join(err, errno); err != nil {
+			return fmt.Errorf("choose congestion control %s: %w", algorithm, err)
+		}
+		return nil
+	}
 }
 
 // forceReadBuffer gives a socket more room than the system's limit.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"runtime"
+	"syscall"
 )
 
 // Inside reports whether this process runs in the lab's own user namespace.
@@ -44,3 +45,5 @@ func addressLink(string, netip.Prefix) error { return refusedHere() }
 func newCable() (ground, error) { return nil, refusedHere() }
 
 func forceReadBuffer(c *net.UDPConn, size int) error { return c.SetReadBuffer(size) }
+
+func congestion(string) func(string, string, syscall.RawConn) error { return nil }

@@ -57,7 +57,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // ServeTrack is the far end of measurements: /bulk streams, datagrams to the
 // next port are swallowed and counted at /sunk.
 func ServeTrack(ctx context.Context, listen netip.AddrPort) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", listen.String())
+	// Cubic is the kernel's default, but hosts may be told otherwise, and
+	// figures compare only with the same.
+	l, err := (&net.ListenConfig{Control: congestion("cubic")}).Listen(ctx, "tcp4", listen.String())
 	if err != nil {
 		return fmt.Errorf("serve track: %w", err)
 	}

@@ -93,5 +93,9 @@ func openTUN(name string, mtu int) (tun.Device, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make interface %s: %w", name, err), f.Close())
 	}
-	return newSteady(t), nil
+	s, err := newSteady(t)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return s, nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
+
+	"drawbridge/tunnel/internal/queue"
 )
 
 var _ conn.Bind = (*Bind)(nil)
@@ -20,11 +22,14 @@ type Bind struct {
 
 	sockets [2]atomic.Pointer[socket] // IPv4 and IPv6; nil while closed, or unsupported
 	batches sync.Pool                 // of *batch
+	transit *queue.Transit
 }
 
-// New makes a Bind that is closed.
-func New() *Bind {
-	return &Bind{batches: sync.Pool{New: func() any { return newBatch() }}}
+// New makes a Bind that is closed. It tells t when datagrams came; with a nil
+// t nobody keeps the queue in front of it short, so the socket buffers stay at
+// the system's default.
+func New(t *queue.Transit) *Bind {
+	return &Bind{transit: t, batches: sync.Pool{New: func() any { return newBatch() }}}
 }
 
 // tries bounds the search for a port that is free in both families.
@@ -38,9 +43,9 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	if b.sockets[0].Load() != nil || b.sockets[1].Load() != nil {
 		return nil, 0, conn.ErrBindAlreadyOpen
 	}
-	s4, s6, err := listenBoth(port)
+	s4, s6, err := b.listen(port)
 	for n := 1; port == 0 && errors.Is(err, unix.EADDRINUSE) && n < tries; n++ {
-		s4, s6, err = listenBoth(port)
+		s4, s6, err = b.listen(port)
 	}
 	if err != nil {
 		return nil, 0, err
@@ -61,15 +66,15 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	return fns, port, nil
 }
 
-func listenBoth(port uint16) (s4, s6 *socket, err error) {
-	s4, err = listen(unix.AF_INET, port)
+func (b *Bind) listen(port uint16) (s4, s6 *socket, err error) {
+	s4, err = listen(unix.AF_INET, port, b.transit)
 	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil, nil, err
 	}
 	if s4 != nil {
 		port = s4.port
 	}
-	s6, err = listen(unix.AF_INET6, port)
+	s6, err = listen(unix.AF_INET6, port, b.transit)
 	if err != nil && (s4 == nil || !errors.Is(err, unix.EAFNOSUPPORT)) {
 		if s4 != nil {
 			err = errors.Join(err, s4.close())

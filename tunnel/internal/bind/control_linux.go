@@ -3,48 +3,56 @@ package bind
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // controlRoom holds every control message that we send or ask for: a source
-// address (IPv6's is the larger) and a segment size, and as much again for
-// what a kernel adds unasked.
+// address (IPv6's is the larger), a segment size and a time.
 const controlRoom = 128
 
-// readControl finds the address a datagram was sent to and, for a burst, the
-// size of its segments; 0 means that it is a single datagram. What is cut off
-// or unknown is skipped.
-func readControl(b []byte) (src source, segment int) {
+// told is what the kernel says of a datagram.
+type told struct {
+	src     source    // the address it was sent to
+	segment int       // of a burst, the size of a datagram; 0: it is a single one
+	at      time.Time // when it came; zero: unknown
+}
+
+// readControl reads control messages. What is cut off or unknown is skipped.
+func readControl(b []byte) (t told) {
 	for len(b) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(b)))
 		size := uint64(h.Len)
 		if size < uint64(unix.CmsgLen(0)) || size > uint64(len(b)) {
-			return src, segment
+			return t
 		}
 		data := b[unix.CmsgLen(0):size]
 		switch {
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-			src = source{netip.AddrFrom4([4]byte(data[4:8])), binary.NativeEndian.Uint32(data)}
+			t.src = source{netip.AddrFrom4([4]byte(data[4:8])), binary.NativeEndian.Uint32(data)}
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-			src = source{netip.AddrFrom16([16]byte(data[:16])), binary.NativeEndian.Uint32(data[16:])}
+			t.src = source{netip.AddrFrom16([16]byte(data[:16])), binary.NativeEndian.Uint32(data[16:])}
 		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 2:
 			// Kernels write an int or 16 bits; on big-endian machines the first
 			// has its value in the last bytes.
 			if len(data) >= 4 {
-				segment = int(int32(binary.NativeEndian.Uint32(data)))
+				t.segment = int(int32(binary.NativeEndian.Uint32(data)))
 			} else {
-				segment = int(binary.NativeEndian.Uint16(data))
+				t.segment = int(binary.NativeEndian.Uint16(data))
 			}
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			ts := (*unix.Timespec)(unsafe.Pointer(unsafe.SliceData(data)))
+			t.at = time.Unix(ts.Unix())
 		}
 		next := unix.CmsgSpace(int(size) - unix.CmsgLen(0))
 		if next > len(b) {
-			return src, segment
+			return t
 		}
 		b = b[next:]
 	}
-	return src, segment
+	return t
 }
 
 // addSource appends the wish that a datagram leaves from src.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
@@ -37,6 +38,7 @@ type receiver struct {
 	at       int    // the message to be handed out next
 	rest     []byte // of the message before it
 	segment  int
+	came     time.Time
 	endpoint *Endpoint
 
 	read func(fd uintptr) bool // made once, so that a call allocates nothing
@@ -112,6 +114,9 @@ func (r *receiver) emit(packets [][]byte, sizes []int, eps []conn.Endpoint) (n i
 		}
 		size := copy(packets[n], r.rest[:min(r.segment, len(r.rest))])
 		sizes[n], eps[n] = size, r.endpoint
+		if r.sock.transit != nil && !r.came.IsZero() {
+			r.sock.transit.In(packets[n][:size], r.came)
+		}
 		r.rest = r.rest[min(r.segment, len(r.rest)):]
 		n++
 	}
@@ -122,16 +127,16 @@ func (r *receiver) emit(packets [][]byte, sizes []int, eps []conn.Endpoint) (n i
 func (r *receiver) open(i int) {
 	m := &r.msgs[i]
 	size := int(min(m.n, largest))
-	src, segment := readControl(r.controls[i][:min(int(m.hdr.Controllen), controlRoom)])
-	if segment <= 0 {
-		segment = size
+	t := readControl(r.controls[i][:min(int(m.hdr.Controllen), controlRoom)])
+	if t.segment <= 0 {
+		t.segment = size
 	}
-	r.rest, r.segment = r.bufs[i*largest:i*largest+size], segment
+	r.rest, r.segment, r.came = r.bufs[i*largest:i*largest+size], t.segment, t.at
 	if size == 0 {
 		return
 	}
 	dst, scope := r.names[i].get(r.sock.is6)
-	r.endpoint = r.find(caller{dst, scope, src})
+	r.endpoint = r.find(caller{dst, scope, t.src})
 }
 
 // find is the endpoint of a caller, the same one as last time if its source

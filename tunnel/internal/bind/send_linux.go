@@ -30,7 +30,8 @@ type batch struct {
 
 	todo  []message
 	err   error
-	write func(fd uintptr) bool
+	write func(fd uintptr) bool                         // made once, so that a call allocates nothing
+	move  func(fd uintptr, msgs []message) (int, error) // sendmmsg, but for tests
 }
 
 func newBatch() *batch {
@@ -39,9 +40,10 @@ func newBatch() *batch {
 		msgs:     make([]message, conn.IdealBatchSize),
 		controls: make([][controlRoom]byte, conn.IdealBatchSize),
 	}
+	b.move = func(fd uintptr, msgs []message) (int, error) { return mmsg(unix.SYS_SENDMMSG, fd, msgs) }
 	b.write = func(fd uintptr) bool {
 		for len(b.todo) > 0 {
-			n, err := mmsg(unix.SYS_SENDMMSG, fd, b.todo)
+			n, err := b.move(fd, b.todo)
 			if err != nil {
 				b.err = err
 				return !errors.Is(err, unix.EAGAIN)

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"drawbridge/tunnel/internal/queue"
 )
 
 const (
@@ -17,6 +19,10 @@ const (
 	offloadNoSend   = "off: this kernel cannot send bursts (UDP_SEGMENT, Linux 4.18)"
 	offloadNoGather = "off: this kernel cannot receive bursts (UDP_GRO, Linux 5.0)"
 )
+
+// burstRoom is the receive buffer where [queue.Transit] keeps what stands in
+// it short: room for bursts, 7 MB as the module has it.
+const burstRoom = 7 << 20
 
 // socket is one UDP socket.
 type socket struct {
@@ -28,10 +34,12 @@ type socket struct {
 	noSend bool        // no UDP_SEGMENT
 	refuse atomic.Bool // the network card refused UDP_SEGMENT
 	routes *routes     // nil where netlink is not to be had
+
+	transit *queue.Transit // nil: nobody asks how long datagrams wait
 }
 
-func listen(family int, port uint16) (*socket, error) {
-	s := &socket{is6: family == unix.AF_INET6}
+func listen(family int, port uint16, transit *queue.Transit) (*socket, error) {
+	s := &socket{is6: family == unix.AF_INET6, transit: transit}
 	network := "udp4"
 	if s.is6 {
 		network = "udp6"
@@ -81,6 +89,14 @@ func (s *socket) configure(fd int) error {
 	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 	s.noSend = err != nil
 	s.gather = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
+	if s.transit == nil {
+		return nil
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil {
+		// Beyond the system's limit only with CAP_NET_ADMIN.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, burstRoom)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, burstRoom)
+	}
 	return nil
 }
 

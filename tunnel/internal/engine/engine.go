@@ -14,6 +14,7 @@ import (
 
 	"drawbridge/tunnel"
 	"drawbridge/tunnel/internal/bind"
+	"drawbridge/tunnel/internal/queue"
 	"drawbridge/tunnel/internal/uapi"
 )
 
@@ -37,8 +38,9 @@ func Start(t tun.Device, c tunnel.Config, log *slog.Logger) (*Engine, error) {
 	if err := uapi.Check(&c); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	b := bind.New()
-	e := &Engine{dev: device.NewDevice(t, b, logger(log)), bind: b}
+	transit := &queue.Transit{}
+	b := bind.New(transit)
+	e := &Engine{dev: device.NewDevice(late{t, transit}, b, logger(log)), bind: b}
 	if err := e.dev.IpcSet(uapi.Set(nil, &c, nil)); err != nil {
 		e.dev.Close()
 		return nil, fmt.Errorf("configure wireguard: %w", err)
