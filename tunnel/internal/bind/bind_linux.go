@@ -22,14 +22,21 @@ type Bind struct {
 
 	sockets [2]atomic.Pointer[socket] // IPv4 and IPv6; nil while closed, or unsupported
 	batches sync.Pool                 // of *batch
+	ears    ears
+}
+
+// ears is who wants to know what comes; both may be nil.
+type ears struct {
 	transit *queue.Transit
+	shaken  func() // a handshake message came
 }
 
 // New makes a Bind that is closed. It tells t when datagrams came; with a nil
 // t nobody keeps the queue in front of it short, so the socket buffers stay at
-// the system's default.
-func New(t *queue.Transit) *Bind {
-	return &Bind{transit: t, batches: sync.Pool{New: func() any { return newBatch() }}}
+// the system's default. shaken, unless nil, is called for each message of a
+// handshake, which nobody has verified yet; it must not block.
+func New(t *queue.Transit, shaken func()) *Bind {
+	return &Bind{ears: ears{t, shaken}, batches: sync.Pool{New: func() any { return newBatch() }}}
 }
 
 // tries bounds the search for a port that is free in both families.
@@ -67,14 +74,14 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 }
 
 func (b *Bind) listen(port uint16) (s4, s6 *socket, err error) {
-	s4, err = listen(unix.AF_INET, port, b.transit)
+	s4, err = listen(unix.AF_INET, port, b.ears)
 	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil, nil, err
 	}
 	if s4 != nil {
 		port = s4.port
 	}
-	s6, err = listen(unix.AF_INET6, port, b.transit)
+	s6, err = listen(unix.AF_INET6, port, b.ears)
 	if err != nil && (s4 == nil || !errors.Is(err, unix.EAFNOSUPPORT)) {
 		if s4 != nil {
 			err = errors.Join(err, s4.close())

@@ -142,8 +142,8 @@ func TestAgainstModule(t *testing.T) {
 		name string
 		a, b conn.Bind
 	}{
-		{"ours to ours", New(&queue.Transit{}), New(nil)},
-		{"ours to the module's", New(&queue.Transit{}), conn.NewStdNetBind()},
+		{"ours to ours", New(&queue.Transit{}, nil), New(nil, nil)},
+		{"ours to the module's", New(&queue.Transit{}, nil), conn.NewStdNetBind()},
 	} {
 		for _, host := range []string{"127.0.0.1", "::1"} {
 			t.Run(tt.name+" on "+host, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestAgainstModule(t *testing.T) {
 
 func TestOpenAndClose(t *testing.T) {
 	loopback(t)
-	b := New(nil)
+	b := New(nil, nil)
 	if err := b.Close(); err != nil || b.Offload() != "" {
 		t.Errorf("a closed bind: close %v, offload %q", err, b.Offload())
 	}
@@ -183,7 +183,7 @@ func TestOpenAndClose(t *testing.T) {
 	if b.Offload() != offloadOn {
 		t.Errorf("offload %q, want %q on a kernel of today", b.Offload(), offloadOn)
 	}
-	other := New(nil)
+	other := New(nil, nil)
 	if _, _, err := other.Open(e.port); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("open a taken port: %v", err)
 	}
@@ -258,7 +258,7 @@ func second(t *testing.T, s *nstest.Space, do func(netlink.Link, *netlink.Addr) 
 
 func openIn(t *testing.T, s *nstest.Space) (e *end) {
 	t.Helper()
-	s.Do(func() { e = open(t, New(nil), 0) })
+	s.Do(func() { e = open(t, New(nil, nil), 0) })
 	return e
 }
 
@@ -325,7 +325,7 @@ func TestAnswersFromTheAddressAsked(t *testing.T) {
 // TestICMPErrorsAreHarmless sends to a port where nobody listens.
 func TestICMPErrorsAreHarmless(t *testing.T) {
 	loopback(t)
-	e := open(t, New(nil), 0)
+	e := open(t, New(nil, nil), 0)
 	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +345,7 @@ func TestICMPErrorsAreHarmless(t *testing.T) {
 // before 6.11 say EIO.
 func TestBurstsRefused(t *testing.T) {
 	loopback(t)
-	b := New(nil)
+	b := New(nil, nil)
 	refused := 0
 	b.batches.New = func() any {
 		q := newBatch()
@@ -380,7 +380,7 @@ func TestBurstsRefused(t *testing.T) {
 // TestMoreThanRoom receives more segments at once than a batch takes.
 func TestMoreThanRoom(t *testing.T) {
 	loopback(t)
-	e := open(t, New(nil), 0)
+	e := open(t, New(nil, nil), 0)
 	n := 5 * conn.IdealBatchSize
 	all := batchOf(slices.Repeat([]int{20}, n)...)
 	e.send(e.at("127.0.0.1"), all...)
@@ -393,7 +393,7 @@ func TestMoreThanRoom(t *testing.T) {
 
 func TestNothingIsAllocated(t *testing.T) {
 	loopback(t)
-	b := New(&queue.Transit{})
+	b := New(&queue.Transit{}, nil)
 	fns, port, err := b.Open(0)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 type Bind struct{ conn.Bind }
 
 // New makes a Bind that is closed.
-func New(*queue.Transit) *Bind { return &Bind{conn.NewDefaultBind()} }
+func New(*queue.Transit, func()) *Bind { return &Bind{conn.NewDefaultBind()} }
 
 // Offload is not known here.
 func (b *Bind) Offload() string { return "" }

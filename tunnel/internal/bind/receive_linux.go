@@ -114,13 +114,23 @@ func (r *receiver) emit(packets [][]byte, sizes []int, eps []conn.Endpoint) (n i
 		}
 		size := copy(packets[n], r.rest[:min(r.segment, len(r.rest))])
 		sizes[n], eps[n] = size, r.endpoint
-		if r.sock.transit != nil && !r.came.IsZero() {
-			r.sock.transit.In(packets[n][:size], r.came)
-		}
+		r.tell(packets[n][:size])
 		r.rest = r.rest[min(r.segment, len(r.rest)):]
 		n++
 	}
 	return n
+}
+
+// tell lets those know who want to.
+func (r *receiver) tell(datagram []byte) {
+	if r.sock.transit != nil && !r.came.IsZero() {
+		r.sock.transit.In(datagram, r.came)
+	}
+	// Types 1 and 2 are initiation and response
+	// (https://www.wireguard.com/protocol).
+	if r.sock.shaken != nil && len(datagram) > 0 && (datagram[0] == 1 || datagram[0] == 2) {
+		r.sock.shaken()
+	}
 }
 
 // open begins with message i.

@@ -9,8 +9,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"drawbridge/tunnel/internal/queue"
 )
 
 const (
@@ -35,11 +33,11 @@ type socket struct {
 	refuse atomic.Bool // the network card refused UDP_SEGMENT
 	routes *routes     // nil where netlink is not to be had
 
-	transit *queue.Transit // nil: nobody asks how long datagrams wait
+	ears
 }
 
-func listen(family int, port uint16, transit *queue.Transit) (*socket, error) {
-	s := &socket{is6: family == unix.AF_INET6, transit: transit}
+func listen(family int, port uint16, e ears) (*socket, error) {
+	s := &socket{is6: family == unix.AF_INET6, ears: e}
 	network := "udp4"
 	if s.is6 {
 		network = "udp6"

@@ -132,7 +132,10 @@ func TestJoin(t *testing.T) {
 	fragment[6] = 0x20
 	option := slices.Clone(tcp(false, 1, 200, flagACK, payload(100, 1)))
 	option[43] ^= 1 // in the TCP options
-	finish(option[20:], 16, func() uint64 { clear(option[36:38]); return pseudo(addresses(option), protoTCP, 132) + slowSum(option[20:]) }())
+	finish(option[20:], 16, func() uint64 {
+		clear(option[36:38])
+		return pseudo(addresses(option), protoTCP, 132) + slowSum(option[20:])
+	}())
 	for _, tt := range []struct {
 		name   string
 		in     [][]byte

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
@@ -23,6 +24,9 @@ import (
 type Engine struct {
 	dev  *device.Device
 	bind *bind.Bind
+	gate *gate
+
+	closed sync.Once
 
 	mu   sync.Mutex     // guards last
 	last *tunnel.Config // the wish in force; nil: unknown
@@ -39,14 +43,17 @@ func Start(t tun.Device, c tunnel.Config, log *slog.Logger) (*Engine, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	transit := &queue.Transit{}
-	b := bind.New(transit)
-	e := &Engine{dev: device.NewDevice(late{t, transit}, b, logger(log)), bind: b}
+	g := newGate()
+	e := &Engine{bind: bind.New(transit, g.shaken), gate: g}
+	e.dev = device.NewDevice(&passage{Device: t, transit: transit, gate: g}, e.bind, logger(log))
+	g.ask = e.sessions
+	g.set(nil, &c)
 	if err := e.dev.IpcSet(uapi.Set(nil, &c, nil)); err != nil {
-		e.dev.Close()
+		e.Close()
 		return nil, fmt.Errorf("configure wireguard: %w", err)
 	}
 	if err := e.dev.Up(); err != nil {
-		e.dev.Close()
+		e.Close()
 		return nil, portError(c.ListenPort, err)
 	}
 	e.last = &c
@@ -64,17 +71,26 @@ func (e *Engine) Set(c tunnel.Config) error {
 	if e.Dead() {
 		return tunnel.ErrClosed
 	}
-	port, peers, err := e.Status()
-	if err != nil {
-		return err
-	}
-	learned := func(k tunnel.Key) netip.AddrPort {
-		for _, p := range peers {
-			if p.Key == k {
-				return p.Endpoint
-			}
+	// What the device knows is asked for only if it matters, because it tells
+	// of every peer.
+	known := sync.OnceValues(func() (uint16, map[tunnel.Key]netip.AddrPort) {
+		port, peers, err := e.Status()
+		if err != nil {
+			return 0, nil
 		}
-		return netip.AddrPort{}
+		at := make(map[tunnel.Key]netip.AddrPort, len(peers))
+		for _, p := range peers {
+			at[p.Key] = p.Endpoint
+		}
+		return port, at
+	})
+	learned := func(k tunnel.Key) netip.AddrPort {
+		_, at := known()
+		return at[k]
+	}
+	port := uint16(0) // where it listens, in case that the new port is taken
+	if e.last != nil && e.last.ListenPort != c.ListenPort {
+		port, _ = known()
 	}
 	text := uapi.Set(e.last, &c, learned)
 	if text == "" {
@@ -84,6 +100,7 @@ func (e *Engine) Set(c tunnel.Config) error {
 		return e.undo(c.ListenPort, port, err)
 	}
 	again := uapi.Again(e.last, &c)
+	e.gate.set(e.last, &c)
 	e.last = &c
 	e.greet(again)
 	return nil
@@ -126,6 +143,16 @@ func (e *Engine) Status() (port uint16, peers []tunnel.PeerStatus, err error) {
 // Offload says whether the UDP socket moves bursts; see [tunnel.Status].
 func (e *Engine) Offload() string { return e.bind.Offload() }
 
+// sessions tells when each peer last shook hands.
+func (e *Engine) sessions() (map[tunnel.Key]time.Time, error) {
+	_, peers, err := e.Status()
+	at := make(map[tunnel.Key]time.Time, len(peers))
+	for _, p := range peers {
+		at[p.Key] = p.LastHandshake
+	}
+	return at, err
+}
+
 // Dead reports that the device closed itself, because its tun.Device ended.
 func (e *Engine) Dead() bool {
 	select {
@@ -141,6 +168,7 @@ func (e *Engine) Dead() bool {
 func (e *Engine) Close() {
 	e.dev.Close()
 	<-e.dev.Wait()
+	e.closed.Do(e.gate.close)
 }
 
 func portError(port uint16, err error) error {

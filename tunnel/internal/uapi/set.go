@@ -29,20 +29,12 @@ import (
 //     else got. Taking away names the peer, so it cannot hit the new owner;
 //   - last the peers that are gone; what they still own goes with them.
 func Set(last, next *tunnel.Config, learned func(tunnel.Key) netip.AddrPort) string {
-	var b strings.Builder
+	var b, taken, gone strings.Builder
 	writeDevice(&b, last, next)
-	before := map[tunnel.Key]*tunnel.Peer{}
-	if last != nil {
-		for i := range last.Peers {
-			before[last.Peers[i].Key] = &last.Peers[i]
-		}
-	}
-	kept := make(map[tunnel.Key]bool, len(next.Peers))
-	for i := range next.Peers {
-		n := &next.Peers[i]
-		o := before[n.Key]
-		kept[n.Key] = true
+	Changes(last, next, func(o, n *tunnel.Peer) {
 		switch {
+		case n == nil:
+			fmt.Fprintf(&gone, "public_key=%s\nremove=true\n", o.Key.Hex())
 		case o == nil:
 			writeNew(&b, n, n.Endpoint)
 		case o.Epoch != n.Epoch:
@@ -50,39 +42,58 @@ func Set(last, next *tunnel.Config, learned func(tunnel.Key) netip.AddrPort) str
 			writeNew(&b, n, endpointAgain(o, n, learned))
 		default:
 			writeChanged(&b, o, n)
+			writeTaken(&taken, o, n)
 		}
-	}
-	for i := range next.Peers {
-		if o := before[next.Peers[i].Key]; o != nil && o.Epoch == next.Peers[i].Epoch {
-			writeTaken(&b, o, &next.Peers[i])
-		}
-	}
+	})
+	return b.String() + taken.String() + gone.String()
+}
+
+// Changes calls f for each peer that two normalized wishes do not have alike,
+// in the order of keys: o is nil for one that comes, n for one that goes. A
+// nil last has no peers.
+func Changes(last, next *tunnel.Config, f func(o, n *tunnel.Peer)) {
+	var old []tunnel.Peer
 	if last != nil {
-		for i := range last.Peers {
-			if k := last.Peers[i].Key; !kept[k] {
-				fmt.Fprintf(&b, "public_key=%s\nremove=true\n", k.Hex())
+		old = last.Peers
+	}
+	fresh := next.Peers
+	for len(old) > 0 || len(fresh) > 0 {
+		order := 0
+		switch {
+		case len(old) == 0:
+			order = 1
+		case len(fresh) == 0:
+			order = -1
+		default:
+			order = old[0].Key.Compare(fresh[0].Key)
+		}
+		switch {
+		case order < 0:
+			f(&old[0], nil)
+			old = old[1:]
+		case order > 0:
+			f(nil, &fresh[0])
+			fresh = fresh[1:]
+		default:
+			if !old[0].Equal(fresh[0]) {
+				f(&old[0], &fresh[0])
 			}
+			old, fresh = old[1:], fresh[1:]
 		}
 	}
-	return b.String()
 }
 
 // Again are the keys whose epoch changed between two wishes: peers that Set
 // removes and adds again, and that owe a new handshake.
-func Again(last, next *tunnel.Config) []tunnel.Key {
+func Again(last, next *tunnel.Config) (keys []tunnel.Key) {
 	if last == nil {
 		return nil
 	}
-	epochs := make(map[tunnel.Key]uint64, len(last.Peers))
-	for _, p := range last.Peers {
-		epochs[p.Key] = p.Epoch
-	}
-	var keys []tunnel.Key
-	for _, p := range next.Peers {
-		if e, ok := epochs[p.Key]; ok && e != p.Epoch {
-			keys = append(keys, p.Key)
+	Changes(last, next, func(o, n *tunnel.Peer) {
+		if o != nil && n != nil && o.Epoch != n.Epoch {
+			keys = append(keys, n.Key)
 		}
-	}
+	})
 	return keys
 }
 
