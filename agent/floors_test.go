@@ -117,8 +117,8 @@ var floors = []floor{
 	{
 		name:  "6 street",
 		rooms: []string{"deploy/lab"},
-		// The backends, because it measures them without an agent.
-		house: []string{"agent/api", "agent/config", "agent/enroll", "agent/pki", "discovery", "discovery/cloudtest", "tunnel", "tunnel/netstack", "tunnel/userspace"},
+		// The backends and the filter, because it measures them without an agent.
+		house: []string{"agent/api", "agent/config", "agent/enroll", "agent/pki", "discovery", "discovery/cloudtest", "tunnel", "tunnel/netstack", "tunnel/nft", "tunnel/userspace"},
 	},
 	{
 		name:  "6 street",

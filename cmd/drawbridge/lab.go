@@ -224,6 +224,10 @@ worst of each figure with the command that repeats them.
                 has built (namespaces only)
   paths         the network changes under the mesh (NATs, addresses, gateways, LANs):
                 how long until pings pass again, and how many are lost
+  forward       a gateway's forwarding against haproxy at the same spot, before
+                a plain wire and before a tunnel (namespaces only)
+  peers         what --count idle peers cost, against bare wireguard-go
+                (namespaces only)
   all           each of them, with its own defaults`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			progress := cmd.ErrOrStderr()
@@ -250,10 +254,11 @@ worst of each figure with the command that repeats them.
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, throughput 5, overlay 5, paths 5)")
+	cmd.Flags().IntVar(&m.Runs, "runs", 0, "how often (default: blackout 20, gateway-kill 10, join 10, revoke 10, the others 5)")
 	cmd.Flags().IntVar(&m.Percent, "pct", 10, "packets lost each way, percent (loss)")
 	cmd.Flags().DurationVar(&m.For, "for", 0, "how long (default: loss 10m, rest 1m, joins 20s, flood 20s)")
 	cmd.Flags().IntVar(&m.Joiners, "joiners", 8, "how many hosts join at once (joins)")
+	cmd.Flags().IntVar(&m.Count, "count", 1000, "how many peers (peers)")
 	cmd.Flags().StringSliceVar(&m.Only, "only", nil, "tunnels or changes whose names hold one of these words (overlay, paths; default: all)")
 	cmd.Flags().IntVar(&m.Connections, "connections", 10_000, "how many hostile connections (flood)")
 	return cmd
@@ -262,7 +267,7 @@ worst of each figure with the command that repeats them.
 // labDefaults fills what the command line left open.
 func labDefaults(cmd *cobra.Command, name string, m lab.Measure) lab.Measure {
 	if !cmd.Flags().Changed("runs") {
-		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5, "overlay": 5, "paths": 5}[name]
+		m.Runs = map[string]int{"blackout": 20, "gateway-kill": 10, "join": 10, "revoke": 10, "throughput": 5, "overlay": 5, "forward": 5, "peers": 5, "paths": 5}[name]
 	}
 	if !cmd.Flags().Changed("for") {
 		m.For = map[string]time.Duration{"loss": 10 * time.Minute, "rest": time.Minute, "joins": 20 * time.Second, "flood": 20 * time.Second}[name]
@@ -377,6 +382,39 @@ func labRoles() []*cobra.Command {
 					return usageError(err)
 				}
 				return lab.ServeTrack(cmd.Context(), addr)
+			},
+		},
+		{
+			Use: "crowd KIND COUNT", Args: cobra.ExactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				count, err := strconv.Atoi(args[1])
+				if err != nil {
+					return usageError(err)
+				}
+				return lab.ServeCrowd(cmd.Context(), args[0], count, cmd.OutOrStdout())
+			},
+		},
+		{
+			Use: "serve-answers ADDR:PORT", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				addr, err := netip.ParseAddrPort(args[0])
+				if err != nil {
+					return usageError(err)
+				}
+				return lab.ServeAnswers(cmd.Context(), addr)
+			},
+		},
+		{
+			Use: "ask ADDR:PORT CLIENTS FOR FRESH", Args: cobra.ExactArgs(4),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				addr, err := netip.ParseAddrPort(args[0])
+				clients, err1 := strconv.Atoi(args[1])
+				d, err2 := time.ParseDuration(args[2])
+				fresh, err3 := strconv.ParseBool(args[3])
+				if err := errors.Join(err, err1, err2, err3); err != nil {
+					return usageError(err)
+				}
+				return lab.Ask(cmd.Context(), addr, clients, d, fresh, cmd.OutOrStdout())
 			},
 		},
 		{

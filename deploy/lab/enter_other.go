@@ -44,6 +44,8 @@ func addressLink(string, netip.Prefix) error { return refusedHere() }
 
 func newCable() (ground, error) { return nil, refusedHere() }
 
+func newChain() (ground, error) { return nil, refusedHere() }
+
 func forceReadBuffer(c *net.UDPConn, size int) error { return c.SetReadBuffer(size) }
 
 func congestion(string) func(string, string, syscall.RawConn) error { return nil }

@@ -18,6 +18,7 @@ type Measure struct {
 	For         time.Duration // flood, joins, loss, rest
 	Joiners     int           // joins: at once
 	Connections int           // flood
+	Count       int           // peers: how many
 	Only        []string      // overlay, paths: tunnels or changes whose names hold one of these; nil: all
 	Command     []string      // printed with the figures, so that they can be repeated
 }
@@ -35,6 +36,8 @@ var measures = map[string]func(context.Context, Options, Measure, *Report) error
 	"flood":        measureFlood,
 	"overlay":      measureOverlay,
 	"paths":        measurePaths,
+	"forward":      measureForward,
+	"peers":        measurePeers,
 }
 
 // Measures are the names that RunMeasure knows, sorted.

@@ -64,15 +64,15 @@ func measureOverlay(ctx context.Context, opts Options, m Measure, r *Report) err
 		r.Skipped = err.Error()
 		return err
 	}
-	l, err := newTrack(ctx, opts)
+	l, err := newTrack(ctx, opts, newCable)
 	if err != nil {
 		return err
 	}
 	return errors.Join(l.overlay(ctx, m, r), l.Close())
 }
 
-// newTrack is a lab of two hosts, without agents or cloud.
-func newTrack(ctx context.Context, opts Options) (*Lab, error) {
+// newTrack is a lab of a few hosts, without agents or cloud.
+func newTrack(ctx context.Context, opts Options, stand func() (ground, error)) (*Lab, error) {
 	if opts.Dir == "" {
 		opts.Dir = DefaultDir()
 	}
@@ -91,7 +91,7 @@ func newTrack(ctx context.Context, opts Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{opts: opts, dir: dir, began: time.Now(), stopped: make(chan struct{})}
-	if l.ground, err = newCable(); err != nil {
+	if l.ground, err = stand(); err != nil {
 		return nil, fmt.Errorf("make ground: %w", err)
 	}
 	l.crew = &crew{ground: l.ground, binary: opts.Binary, logs: filepath.Join(dir, logDir)}
@@ -99,7 +99,8 @@ func newTrack(ctx context.Context, opts Options) (*Lab, error) {
 }
 
 func (l *Lab) overlay(ctx context.Context, m Measure, r *Report) error {
-	tunnels := l.tunnels(m)
+	tunnels, absent := l.tunnels(m)
+	r.Absent = absent
 	for i := range m.Runs {
 		r.Runs++
 		scores := map[string]score{}
@@ -231,7 +232,11 @@ func (l *Lab) ping(ctx context.Context, to netip.Addr, d time.Duration) ([]time.
 
 // runJSON runs a verb on the left and reads what it prints.
 func (l *Lab) runJSON(ctx context.Context, into any, args ...string) error {
-	out, err := l.crew.run(ctx, order{host: cableLeft, args: append([]string{"lab"}, args...)})
+	return l.runJSONOn(ctx, cableLeft, into, args...)
+}
+
+func (l *Lab) runJSONOn(ctx context.Context, host string, into any, args ...string) error {
+	out, err := l.crew.run(ctx, order{host: host, args: append([]string{"lab"}, args...)})
 	if err != nil {
 		return err
 	}
@@ -308,9 +313,9 @@ func reportScores(r *Report, tunnels []tunnelKind, scores map[string]score) {
 			continue
 		}
 		r.addHigher(t.name+": one stream", "Gbit/s", s.stream.gigabits)
-		r.add(t.name+": CPU of both ends", "s a GB", s.stream.cpuPerGB)
+		r.add(t.name+": CPU a GB", "s of both ends", s.stream.cpuPerGB)
 		r.addHigher(t.name+": 64-byte packets", "1/s", s.packets)
-		r.add(t.name+": CPU of both ends", "us a packet", s.cpu)
+		r.add(t.name+": CPU a packet", "us of both ends", s.cpu)
 		r.add(t.name+": ping p50 idle", "ms", ms(rttAt(s.idle, .5)))
 		r.add(t.name+": ping p50 under a stream", "ms", ms(rttAt(s.loaded, .5)))
 		r.add(t.name+": ping p99 under a stream", "ms", ms(rttAt(s.loaded, .99)))

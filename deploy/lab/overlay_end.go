@@ -11,6 +11,7 @@ import (
 
 	"drawbridge/tunnel"
 	"drawbridge/tunnel/netstack"
+	"drawbridge/tunnel/nft"
 	"drawbridge/tunnel/userspace"
 )
 
@@ -24,6 +25,15 @@ type endPlan struct {
 	Peer     []byte         `json:"peer"` // its private key
 	PeerAddr netip.Addr     `json:"peer_addr"`
 	Endpoint netip.AddrPort `json:"endpoint"` // of the peer; invalid waits for it
+	// Forward makes this end a gateway with its packet filter. Onto is where it
+	// forwards to if there is no tunnel at all.
+	Forward bool   `json:"forward"`
+	Onto    string `json:"onto"`
+}
+
+// filter is what a gateway forwards by.
+func (p endPlan) filter(iface string) tunnel.Filter {
+	return tunnel.Filter{Interface: iface, Mesh: p.Addr.Masked(), Self: p.Addr.Addr(), Forward: true, MTU: p.MTU}
 }
 
 func (p endPlan) config() (tunnel.Config, error) {
@@ -53,6 +63,14 @@ func ServeOverlayEnd(ctx context.Context, file string, out io.Writer) error {
 	if err := json.Unmarshal(b, &p); err != nil {
 		return fmt.Errorf("read plan of tunnel: %w", err)
 	}
+	if p.Onto != "" {
+		if err := nft.New(nft.Options{}).Apply(ctx, p.filter(p.Onto)); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, "up")
+		<-ctx.Done()
+		return nft.Cleanup()
+	}
 	c, err := p.config()
 	if err != nil {
 		return err
@@ -61,7 +79,7 @@ func ServeOverlayEnd(ctx context.Context, file string, out io.Writer) error {
 	var d tunnel.Device
 	switch p.Backend {
 	case tunnel.Userspace:
-		d = userspace.New(userspace.Options{Logger: log})
+		d = userspace.New(userspace.Options{Logger: log, Forward: p.Forward})
 	case tunnel.Netstack:
 		d = netstack.New(netstack.Options{Logger: log})
 	default:
@@ -74,6 +92,11 @@ func ServeOverlayEnd(ctx context.Context, file string, out io.Writer) error {
 	st, err := d.Status(ctx)
 	if err != nil {
 		return err
+	}
+	if p.Forward {
+		if err := nft.New(nft.Options{}).Apply(ctx, p.filter(st.Interface)); err != nil {
+			return err
+		}
 	}
 	if p.Backend != tunnel.Netstack {
 		fmt.Fprintln(out, "up", st.Offload)

@@ -30,19 +30,18 @@ type raised struct {
 }
 
 // tunnels are those that can be had here.
-func (l *Lab) tunnels(m Measure) []tunnelKind {
+func (l *Lab) tunnels(m Measure) (out []tunnelKind, absent []string) {
 	all := []tunnelKind{
 		{bareGo, l.raiseBareOnCable},
 		{oursTUN, func(ctx context.Context) (raised, error) { return l.raiseOurs(ctx, tunnel.Userspace) }},
 		{oursNetstack, func(ctx context.Context) (raised, error) { return l.raiseOurs(ctx, tunnel.Netstack) }},
 	}
-	var out []tunnelKind
 	for _, t := range all {
 		if m.wanted(t.name) {
 			out = append(out, t)
 		}
 	}
-	return out
+	return out, absent
 }
 
 func (l *Lab) raiseBareOnCable(ctx context.Context) (raised, error) {
@@ -67,11 +66,9 @@ func (l *Lab) raiseBareOnCable(ctx context.Context) (raised, error) {
 
 // raiseOurs puts our TUN backend on the left and the given one on the right.
 func (l *Lab) raiseOurs(ctx context.Context, right tunnel.Backend) (raised, error) {
-	keys := [2][]byte{make([]byte, tunnel.KeyLen), make([]byte, tunnel.KeyLen)}
-	for _, k := range keys {
-		if _, err := rand.Read(k); err != nil {
-			return raised{}, fmt.Errorf("make key: %w", err)
-		}
+	keys, err := endKeys()
+	if err != nil {
+		return raised{}, err
 	}
 	a := raised{addr: bareServer.Addr(), serves: right == tunnel.Netstack}
 	for _, end := range []struct {
@@ -91,4 +88,15 @@ func (l *Lab) raiseOurs(ctx context.Context, right tunnel.Backend) (raised, erro
 		a.daemons = append(a.daemons, name)
 	}
 	return a, nil
+}
+
+// endKeys are private keys for two ends.
+func endKeys() (keys [2][]byte, err error) {
+	for i := range keys {
+		keys[i] = make([]byte, tunnel.KeyLen)
+		if _, err := rand.Read(keys[i]); err != nil {
+			return keys, fmt.Errorf("make key: %w", err)
+		}
+	}
+	return keys, nil
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type process struct {
 // order says what to start.
 type order struct {
 	name, host string
+	program    string // "" is drawbridge
 	args       []string
 	env        []string
 	stdout     io.Writer // nil: the log
@@ -112,7 +114,7 @@ func verbOf(args []string) string {
 
 func (c *crew) command(o order) *exec.Cmd {
 	// Not bound to a context: end and close stop it, with patience.
-	cmd := exec.CommandContext(context.Background(), c.binary, o.args...)
+	cmd := exec.CommandContext(context.Background(), cmp.Or(o.program, c.binary), o.args...)
 	cmd.Env = append(cleanEnv(), o.env...)
 	cmd.Stdout = o.stdout
 	// A group of its own: Ctrl-C at the terminal is for the lab, which stops

@@ -24,6 +24,7 @@ type Report struct {
 	Figures       []Figure   `json:"figures"`
 	Failures      []string   `json:"failures"`          // runs that broke a promise, in words
 	Skipped       string     `json:"skipped,omitempty"` // why nothing was measured; "": it was
+	Absent        []string   `json:"absent,omitempty"`  // what could not be compared, and why
 	Timelines     []Timeline `json:"timelines,omitempty"`
 }
 
@@ -133,6 +134,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, a := range r.Absent {
+		fmt.Fprintf(w, "absent: %s\n", a)
 	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "FAILED %s\n", f)

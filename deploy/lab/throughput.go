@@ -303,13 +303,26 @@ func (l *Lab) startEnd(ctx context.Context, host, name string, plan any, verb st
 type signalLine struct {
 	once sync.Once
 	seen chan struct{}
+	text bytes.Buffer // until seen is closed
 }
 
 func newSignalLine() *signalLine { return &signalLine{seen: make(chan struct{})} }
 
 func (l *signalLine) Write(p []byte) (int, error) {
+	select {
+	case <-l.seen:
+		return len(p), nil
+	default:
+	}
+	l.text.Write(p)
 	if bytes.IndexByte(p, '\n') >= 0 {
 		l.once.Do(func() { close(l.seen) })
 	}
 	return len(p), nil
+}
+
+// line is the first line, once it was seen.
+func (l *signalLine) line() []byte {
+	first, _, _ := bytes.Cut(l.text.Bytes(), []byte("\n"))
+	return first
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,8 +72,11 @@ func newReceiver(s *socket) *receiver {
 }
 
 // receive is a [conn.ReceiveFunc]. Errors of single datagrams, which a host
-// reports for what it sent earlier, are skipped.
+// reports for what it sent earlier, are skipped. First it lets others run:
+// those who decrypt what it brought last wait on this very processor, with the
+// datagrams in its cache.
 func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	runtime.Gosched()
 	n := r.emit(packets, sizes, eps)
 	for n == 0 {
 		if err := r.fill(); err != nil {

@@ -33,15 +33,12 @@ type Engine struct {
 }
 
 // Start runs WireGuard between t and a UDP socket according to c, which must
-// be normalized. It takes t over: when it fails, t is closed. Errors wrap
+// be normalized and pass [uapi.Check]. It takes t over: when it fails, t is closed. Errors wrap
 // [tunnel.ErrPortTaken] when another process holds the UDP port.
 //
 // The device comes up by itself, not on an EventUp of t; t should not send
 // EventUp or EventDown.
 func Start(t tun.Device, c tunnel.Config, log *slog.Logger) (*Engine, error) {
-	if err := uapi.Check(&c); err != nil {
-		return nil, errors.Join(err, t.Close())
-	}
 	transit := &queue.Transit{}
 	g := newGate()
 	e := &Engine{bind: bind.New(transit, g.shaken), gate: g}
@@ -60,12 +57,9 @@ func Start(t tun.Device, c tunnel.Config, log *slog.Logger) (*Engine, error) {
 	return e, nil
 }
 
-// Set makes the device equal to c, which must be normalized and not be changed
-// afterwards. Sessions of unchanged peers live on.
+// Set makes the device equal to c, which must be normalized, pass
+// [uapi.Check], and not be changed afterwards. Sessions of unchanged peers live on.
 func (e *Engine) Set(c tunnel.Config) error {
-	if err := uapi.Check(&c); err != nil {
-		return err
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.Dead() {

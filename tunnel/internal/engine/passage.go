@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"slices"
 	"time"
 
@@ -18,7 +19,11 @@ type passage struct {
 	gate    *gate
 }
 
+// Read first lets others run: those who encrypt and send what the last Read
+// brought wait on this very processor, with the packets in its cache. Going on
+// to read would leave them to others, who have to be woken for it.
 func (p *passage) Read(packets [][]byte, sizes []int, offset int) (int, error) {
+	runtime.Gosched()
 	n, err := p.Device.Read(packets, sizes, offset)
 	p.gate.hold(packets[:n], sizes, offset)
 	return n, err
