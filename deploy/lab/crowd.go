@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -242,7 +241,7 @@ func bareCrowd() (add func(int) error, done func(), err error) {
 	d := device.NewDevice(t, conn.NewDefaultBind(), device.NewLogger(device.LogLevelError, ""))
 	key, err := tunnel.NewPrivateKey()
 	if err == nil {
-		err = errors.Join(d.IpcSet("private_key="+hex.EncodeToString(key[:])+"\n"), addressLink(bareInterface, bareGateway), d.Up())
+		err = errors.Join(d.IpcSet("private_key="+key.Hex()+"\n"), addressLink(bareInterface, bareGateway), d.Up())
 	}
 	if err != nil {
 		d.Close()

@@ -12,7 +12,8 @@ import (
 
 // crowd is a wish with n peers.
 func crowd(n int) tunnel.Config {
-	c := tunnel.Config{PrivateKey: tunnel.PrivateKey(sha256.Sum256([]byte("self"))), Addr: netip.MustParseAddr("10.1.0.1"), Mesh: netip.MustParsePrefix("10.1.0.0/16"), MTU: 1280}
+	key := sha256.Sum256([]byte("self"))
+	c := tunnel.Config{PrivateKey: tunnel.PrivateKeyOf(&key), Addr: netip.MustParseAddr("10.1.0.1"), Mesh: netip.MustParsePrefix("10.1.0.0/16"), MTU: 1280}
 	for i := range n {
 		c.Peers = append(c.Peers, member(i))
 	}
