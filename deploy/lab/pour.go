@@ -106,7 +106,7 @@ func Pour(ctx context.Context, addr netip.AddrPort, size int, d time.Duration, b
 	if err != nil {
 		return fmt.Errorf("pour: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	p := Poured{}
 	b := make([]byte, size)
 	began := time.Now()

@@ -24,7 +24,7 @@ type told struct {
 func readControl(b []byte) (t told) {
 	for len(b) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(b)))
-		size := uint64(h.Len)
+		size := uint64(h.Len) //nolint:unconvert // 32 bits on some systems
 		if size < uint64(unix.CmsgLen(0)) || size > uint64(len(b)) {
 			return t
 		}

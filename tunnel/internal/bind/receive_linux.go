@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -97,11 +98,15 @@ func (r *receiver) fill() error {
 	if err := r.sock.raw.Read(r.read); err != nil {
 		return net.ErrClosed
 	}
-	switch r.err {
-	case nil, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.EHOSTDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EACCES:
-		return nil // one of the last eight is an ICMP message about an earlier datagram (ip(7))
+	if r.err != nil && !slices.ContainsFunc(ofOthers, func(e error) bool { return errors.Is(r.err, e) }) {
+		return r.err
 	}
-	return r.err
+	return nil
+}
+
+// ofOthers are what an ICMP message about an earlier datagram looks like (ip(7)).
+var ofOthers = []error{
+	unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.EHOSTDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EACCES,
 }
 
 // emit hands out what was received, one segment to a packet, as far as packets
