@@ -21,6 +21,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"drawbridge/tunnel"
+	"drawbridge/tunnel/internal/burst"
 )
 
 const (
@@ -42,6 +43,9 @@ type netTUN struct {
 	self   [2]netip.Addr   // IPv4 and IPv6
 	relays [2]netip.Prefix // what is passed on to others; zero: nothing is
 
+	cut   burst.Cutter // of Read, which has one caller
+	burst []byte       // what cut is at
+
 	ctx    context.Context // ends when WireGuard closes the TUN
 	cancel context.CancelFunc
 	closed sync.Once
@@ -56,10 +60,10 @@ func newTUN(c *tunnel.Config, forward bool) (*netTUN, error) {
 	})
 	link := channel.New(queueLen, uint32(c.MTU), "")
 	// WireGuard authenticated every byte on the way here, so checking the
-	// transport checksum again finds nothing; large segments are cut by the
-	// stack itself, after TCP's work was done once for all of them.
+	// transport checksum again finds nothing. Bursts of TCP come out of the
+	// stack whole and are cut here, after its work was done once for all.
 	link.LinkEPCapabilities = stack.CapabilityRXChecksumOffload
-	link.SupportedGSOKind = stack.GVisorGSOSupported
+	link.SupportedGSOKind = stack.HostGSOSupported
 
 	t := &netTUN{stack: s, link: link, events: make(chan tun.Event, 4)}
 	t.self = [2]netip.Addr{c.Addr, c.Addr6}
@@ -125,27 +129,43 @@ func (t *netTUN) setMTU(mtu int) error {
 	return nil
 }
 
-// Read waits for a packet of the stack and takes along what else is queued.
+// Read waits for a packet of the stack and takes along what else is queued,
+// bursts of TCP cut into packets.
 func (t *netTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	p := t.link.ReadContext(t.ctx)
-	if p == nil {
-		return 0, os.ErrClosed
-	}
-	n := 0
-	for p != nil {
-		size := 0
-		for _, v := range p.AsSlices() {
-			size += copy(bufs[n][offset+size:], v)
+	n := t.cut.Emit(bufs, sizes, offset)
+	for n < len(bufs) {
+		p := t.link.Read()
+		if p == nil {
+			if n > 0 {
+				return n, nil
+			}
+			if p = t.link.ReadContext(t.ctx); p == nil {
+				return 0, os.ErrClosed
+			}
 		}
-		p.DecRef()
-		sizes[n] = size
-		n++
-		if n == len(bufs) {
-			break
-		}
-		p = t.link.Read()
+		n += t.take(p, bufs[n:], sizes[n:], offset)
 	}
 	return n, nil
+}
+
+// take copies a packet out of the stack, or begins to cut a burst.
+func (t *netTUN) take(p *stack.PacketBuffer, bufs [][]byte, sizes []int, offset int) int {
+	defer p.DecRef()
+	if p.GSOOptions.Type == stack.GSONone {
+		sizes[0] = 0
+		for _, v := range p.AsSlices() {
+			sizes[0] += copy(bufs[0][offset+sizes[0]:], v)
+		}
+		return 1
+	}
+	t.burst = t.burst[:0]
+	for _, v := range p.AsSlices() {
+		t.burst = append(t.burst, v...)
+	}
+	if err := t.cut.OpenTCP(t.burst, int(p.GSOOptions.MSS)); err != nil {
+		return 0 // the stack makes no such packet
+	}
+	return t.cut.Emit(bufs, sizes, offset)
 }
 
 // Write hands packets to the stack. What is neither IPv4 nor IPv6 is dropped.

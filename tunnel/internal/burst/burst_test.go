@@ -280,6 +280,37 @@ func TestCutSingleFinishesChecksum(t *testing.T) {
 	}
 }
 
+func TestCutTCP(t *testing.T) {
+	for _, six := range []bool{false, true} {
+		all := payload(250, 1)
+		whole := tcp(six, 1, 1000, flagACK|flagPSH, all)
+		var c Cutter
+		if err := c.OpenTCP(whole, 100); err != nil {
+			t.Fatal(err)
+		}
+		var got [][]byte
+		places, sizes := [][]byte{make([]byte, 300)}, make([]int, 1)
+		for c.Emit(places, sizes, 0) == 1 {
+			got = append(got, slices.Clone(places[0][:sizes[0]]))
+		}
+		same(t, [][]byte{tcp(six, 1, 1000, flagACK, all[:100]), tcp(six, 1, 1100, flagACK, all[100:200]), tcp(six, 1, 1200, flagACK|flagPSH, all[200:])}, got)
+	}
+	for _, n := range []int{0, 1, 100} {
+		want := tcp(true, 1, 1, flagACK, payload(n, 1))
+		whole := slices.Clone(want)
+		whole[40+16] ^= 1
+		var c Cutter
+		places, sizes := [][]byte{make([]byte, 300)}, make([]int, 1)
+		if err := c.OpenTCP(whole, 100); err != nil || c.Emit(places, sizes, 0) != 1 || !bytes.Equal(places[0][:sizes[0]], want) {
+			t.Errorf("payload of %d: %v, %x", n, err, places[0][:sizes[0]])
+		}
+	}
+	var c Cutter
+	if c.OpenTCP(nil, 100) == nil || c.OpenTCP(tcp(false, 1, 1, flagACK, payload(9, 1)), 1<<16) == nil || !c.Empty() {
+		t.Error("took what is none")
+	}
+}
+
 func TestCutRefuses(t *testing.T) {
 	p := tcp(false, 1, 1, flagACK, payload(100, 1))
 	for name, h := range map[string]header{

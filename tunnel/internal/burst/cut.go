@@ -33,6 +33,29 @@ func (c *Cutter) Open(b []byte) error {
 	return c.openBurst()
 }
 
+// OpenTCP begins with a TCP packet whose checksum is left to us, which may
+// hold more than one segment of payload, and has no IP options or extension
+// headers; see Open.
+func (c *Cutter) OpenTCP(packet []byte, segment int) error {
+	c.rest = nil
+	if len(packet) < 40 || segment > 1<<16-1 {
+		return errForm
+	}
+	c.h, c.in = header{flags: needsChecksum, kind: kindTCP4, segment: uint16(segment), csumAt: 20, csumHere: 16}, packet
+	if packet[0]>>4 == 6 {
+		c.h.kind, c.h.csumAt = kindTCP6, 40
+	}
+	tcp := packet[c.h.csumAt:]
+	if len(tcp) < 20 {
+		return errForm
+	}
+	if len(tcp)-int(tcp[12]>>4)*4 <= segment {
+		binary.BigEndian.PutUint16(tcp[16:], fold(pseudo(addresses(packet), protoTCP, len(tcp))))
+		return c.openSingle()
+	}
+	return c.openBurst()
+}
+
 // openSingle fills in the checksum that the kernel left to us: what stands in
 // its place is the sum of the pseudo header.
 func (c *Cutter) openSingle() error {
