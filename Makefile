@@ -83,6 +83,17 @@ fuzz: ## every decoder that a stranger or a hostile member reaches, FUZZTIME (10
 figures: build ## the figures of the README, measured here (about half an hour)
 	@$(BIN) lab measure all
 
+# Tailscale and nebula ask for a newer Go than we do.
+PEERS_GO ?= go1.27.3
+PEERS_BUILD := GOTOOLCHAIN=$(PEERS_GO) CGO_ENABLED=0 go build -trimpath -ldflags "-s -w"
+
+.PHONY: peers
+peers: ## other overlays for `bin/drawbridge lab measure overlay` to compare with, into bin/peers
+	@mkdir -p bin/peers
+	cd .tools/peers/nebula && $(PEERS_BUILD) -o ../../../bin/peers/ github.com/slackhq/nebula/cmd/nebula github.com/slackhq/nebula/cmd/nebula-cert
+	cd .tools/peers/tailscale && $(PEERS_BUILD) -o ../../../bin/peers/ tailscale.com/cmd/tailscale tailscale.com/cmd/tailscaled
+	cd .tools/peers/tailscale && $(PEERS_BUILD) -o ../../../bin/peers/tailscale-control ./control
+
 .PHONY: clean
 clean: ## remove what make built
 	rm -rf bin

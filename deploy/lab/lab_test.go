@@ -69,6 +69,41 @@ func TestLabThroughput(t *testing.T) {
 	}
 }
 
+// TestLabOverlay gives our tunnel and bare WireGuard one turn each on a cable,
+// and holds what even a busy machine keeps.
+func TestLabOverlay(t *testing.T) {
+	binary := buildBinary(t)
+	if err := CheckNamespaces(t.Context()); err != nil {
+		t.Skipf("no namespaces here: %v", err)
+	}
+	dir := filepath.Join(shortDir(t), "lab")
+	out := runLab(t, binary, 2*time.Minute, "measure", "overlay", "--only", bareGo+","+oursTUN, "--runs", "1", "--json", "--mode", string(Namespaces), "--dir", dir)
+	var r Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("decode %q: %v", out, err)
+	}
+	if len(r.Failures) > 0 {
+		t.Fatalf("failures %v", r.Failures)
+	}
+	seen := 0
+	for _, f := range r.Figures {
+		t.Logf("%s: %v %s", f.Name, f.Values, f.Unit)
+		switch f.Name {
+		case oursTUN + " to " + bareGo + ": 64-byte packets":
+			if seen++; f.Median() < 1.2 {
+				t.Errorf("%v times the packets of bare WireGuard, want more than 1.2 even here", f.Median())
+			}
+		case oursTUN + " to " + bareGo + ": ping p50 under a stream":
+			if seen++; f.Median() > 0.8 {
+				t.Errorf("%v of bare WireGuard's ping under a stream, want less than 0.8 even here", f.Median())
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d of 2 ratios", seen)
+	}
+}
+
 // TestLabControl brings a lab up and speaks to its control socket.
 func TestLabControl(t *testing.T) {
 	binary := buildBinary(t)

@@ -126,13 +126,13 @@ func (l *Lab) overlay(ctx context.Context, m Measure, r *Report) error {
 // turn raises one tunnel, measures it, and takes it down.
 func (l *Lab) turn(ctx context.Context, t tunnelKind) (s score, err error) {
 	a, err := t.raise(ctx)
-	defer func() { err = errors.Join(err, l.lower(a.daemons)) }()
+	defer func() { err = errors.Join(err, l.lower(append(a.daemons, a.others...))) }()
 	if err != nil {
 		return s, err
 	}
 	names := a.daemons
 	if !a.serves {
-		if err := l.startServe(a.addr); err != nil {
+		if err := l.startServe(ctx, a.addr); err != nil {
 			return s, err
 		}
 		defer func() { err = errors.Join(err, l.crew.end("track", syscall.SIGTERM)) }()
@@ -163,9 +163,22 @@ func bulkURL(a netip.Addr) string {
 	return "http://" + netip.AddrPortFrom(a, appPort).String() + "/bulk"
 }
 
-func (l *Lab) startServe(a netip.Addr) error {
-	_, err := l.crew.start(order{name: "track", host: cableRight, args: []string{"lab", "serve-track", netip.AddrPortFrom(a, appPort).String()}})
-	return err
+// startServe serves the track on an address that may be about to appear.
+func (l *Lab) startServe(ctx context.Context, a netip.Addr) error {
+	return repeat(ctx, processPatience, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
+		p, err := l.crew.start(order{name: "track", host: cableRight, args: []string{"lab", "serve-track", netip.AddrPortFrom(a, appPort).String()}})
+		if err != nil {
+			return false, err
+		}
+		select {
+		case <-p.done:
+			return false, fmt.Errorf("serve track: %w", p.err)
+		case <-time.After(300 * time.Millisecond):
+			return true, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	})
 }
 
 func (l *Lab) lower(daemons []string) error {

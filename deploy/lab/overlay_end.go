@@ -85,7 +85,7 @@ func ServeOverlayEnd(ctx context.Context, file string, out io.Writer) error {
 	default:
 		return fmt.Errorf("backend %q cannot be measured alone", p.Backend)
 	}
-	defer func() { _ = d.Close() }() // the process ends with it
+	defer func() { _ = d.Close() }()
 	if err := d.Apply(ctx, c); err != nil {
 		return err
 	}

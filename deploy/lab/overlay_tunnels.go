@@ -26,6 +26,7 @@ type tunnelKind struct {
 type raised struct {
 	addr    netip.Addr // of the right end
 	daemons []string   // processes whose use counts
+	others  []string   // processes that the tunnel needs besides
 	serves  bool       // the right end serves the track itself
 }
 
@@ -36,7 +37,8 @@ func (l *Lab) tunnels(m Measure) (out []tunnelKind, absent []string) {
 		{oursTUN, func(ctx context.Context) (raised, error) { return l.raiseOurs(ctx, tunnel.Userspace) }},
 		{oursNetstack, func(ctx context.Context) (raised, error) { return l.raiseOurs(ctx, tunnel.Netstack) }},
 	}
-	for _, t := range all {
+	theirs, absent := l.others()
+	for _, t := range append(all, theirs...) {
 		if m.wanted(t.name) {
 			out = append(out, t)
 		}

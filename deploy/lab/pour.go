@@ -107,12 +107,16 @@ func Pour(ctx context.Context, addr netip.AddrPort, size int, d time.Duration, b
 		return fmt.Errorf("pour: %w", err)
 	}
 	defer func() { _ = c.Close() }()
+	atOnce := 64 // before the clock is asked again
+	if burst > 0 {
+		atOnce = burst
+	}
 	p := Poured{}
 	b := make([]byte, size)
 	began := time.Now()
 	next := began
 	for time.Since(began) < d && ctx.Err() == nil {
-		for range max(burst, 64) {
+		for range atOnce {
 			// A full queue is a lost packet, no error of the pour's.
 			if _, err := c.Write(b); err == nil || errors.Is(err, syscall.ENOBUFS) {
 				p.Packets++
@@ -142,7 +146,7 @@ func Ping(ctx context.Context, addr netip.Addr, every, d time.Duration, out io.W
 	if err != nil {
 		return fmt.Errorf("ping: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	const room = 10_000
 	n := min(int(d/every), room)
 	var sent [room]atomic.Int64 // when, in ns since began

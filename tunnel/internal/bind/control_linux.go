@@ -24,8 +24,8 @@ type told struct {
 func readControl(b []byte) (t told) {
 	for len(b) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(b)))
-		size := uint64(h.Len) //nolint:unconvert // 32 bits on some systems
-		if size < uint64(unix.CmsgLen(0)) || size > uint64(len(b)) {
+		size := int(h.Len)
+		if size < unix.CmsgLen(0) || size > len(b) {
 			return t
 		}
 		data := b[unix.CmsgLen(0):size]
@@ -46,7 +46,7 @@ func readControl(b []byte) (t told) {
 			ts := (*unix.Timespec)(unsafe.Pointer(unsafe.SliceData(data)))
 			t.at = time.Unix(ts.Unix())
 		}
-		next := unix.CmsgSpace(int(size) - unix.CmsgLen(0))
+		next := unix.CmsgSpace(size - unix.CmsgLen(0))
 		if next > len(b) {
 			return t
 		}

@@ -98,14 +98,15 @@ func (r *receiver) fill() error {
 	if err := r.sock.raw.Read(r.read); err != nil {
 		return net.ErrClosed
 	}
-	if r.err != nil && !slices.ContainsFunc(ofOthers, func(e error) bool { return errors.Is(r.err, e) }) {
-		return r.err
+	if r.err == nil || slices.ContainsFunc(fromICMP, func(e error) bool { return errors.Is(r.err, e) }) {
+		return nil
 	}
-	return nil
+	return r.err
 }
 
-// ofOthers are what an ICMP message about an earlier datagram looks like (ip(7)).
-var ofOthers = []error{
+// fromICMP are errors that tell of an ICMP message about an earlier datagram
+// (ip(7)).
+var fromICMP = []error{
 	unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.EHOSTDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EACCES,
 }
 

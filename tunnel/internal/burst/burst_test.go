@@ -207,9 +207,9 @@ func same(t testing.TB, want, got [][]byte) {
 			if len(p) >= 28 && p[0] == 0x45 {
 				clear(p[4:6])
 				clear(p[10:12])
-				key = fmt.Sprintf("%d %x", p[9], p[12:24])
+				key = fmt.Sprintf("%d %v", p[9], p[12:24])
 			} else if len(p) >= 48 {
-				key = fmt.Sprintf("%d %x", p[6], p[8:44])
+				key = fmt.Sprintf("%d %v", p[6], p[8:44])
 			}
 			m[key] = append(m[key], p)
 		}

@@ -24,7 +24,7 @@ func TestCodelLetsBurstsPass(t *testing.T) {
 		"short queue":    func(time.Duration) time.Duration { return Target - 1 },
 		"one long burst": func(t time.Duration) time.Duration { return max(0, 4*time.Millisecond-t) },
 		"bursts that drain": func(t time.Duration) time.Duration {
-			return t % (4 * time.Millisecond) / time.Millisecond * time.Millisecond
+			return t % (4 * time.Millisecond)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
